@@ -1,0 +1,130 @@
+"""Messages and frames: a text frame is JSON, a binary frame is MessagePack.
+
+The only module that knows either format. A decoded message is a dict with string keys and only
+null, booleans, numbers, strings, bytes, lists and such dicts below it; everything else (extension
+types, NaN, duplicate keys, invalid UTF-8, too deep) is refused before it reaches anyone. In JSON,
+bytes inside `data` are `{"$bytes": BASE64}`, elsewhere (MIME bundles) plain base64 strings.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgpack
+import msgspec
+
+from nrepl_py.errors import InvalidMessage, Unparseable
+
+MAX_DEPTH: Final = 64
+"""Levels of nesting in a message or in plain data; deep enough for hand-made values, far below the
+interpreter's recursion limit."""
+
+
+def encode(message: dict[str, Any], codec: str) -> bytes:
+    """The message as one frame's payload; `codec` is `json` or `msgpack`."""
+    if codec == "msgpack":
+        return _pack(message)
+    if "data" in message:
+        message = message | {"data": _json_bytes(message["data"])}
+    return to_json(message)
+
+
+def decode(frame: bytes | str, codec: str) -> dict[str, Any]:
+    """The message in a frame. Raises `Unparseable`, or `InvalidMessage` where it is no map."""
+    try:
+        message = from_json(frame) if codec == "json" else unpack(frame)
+    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise Unparseable(f"this frame is not {_NAMES[codec]}: {str(error) or type(error).__name__}") from None
+    if not isinstance(message, dict):
+        raise InvalidMessage("a message must be a map with 'op' and 'id'")
+    return message
+
+
+def pack_data(value: Any) -> bytes:
+    """Plain data as MessagePack."""
+    return _pack(value)
+
+
+def unpack(data: bytes | str) -> Any:
+    """One MessagePack value, within `MAX_DEPTH`. Raises ValueError or msgpack's own errors."""
+    value = msgpack.unpackb(
+        data, object_pairs_hook=_no_duplicates, ext_hook=_no_extension, strict_map_key=True, raw=False, timestamp=0
+    )
+    _check(value, MAX_DEPTH)
+    return value
+
+
+def from_json(data: bytes | str) -> Any:
+    """One JSON value, within `MAX_DEPTH`. Raises ValueError."""
+    value = _decode_json(data if isinstance(data, str) else data.decode("utf-8"))
+    _check(value, MAX_DEPTH)
+    return value
+
+
+_NAMES: Final = {"json": "valid JSON", "msgpack": "valid MessagePack"}
+_pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True, use_bin_type=True).pack
+to_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+
+
+def _no_duplicates(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a map has the same key twice")
+    return result
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"extension type {code} is not part of the protocol")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _bounded_int(digits: str) -> int:
+    # A 64-bit integer has at most 20 characters; longer ones cost quadratic time to read.
+    if len(digits) > 20:
+        raise ValueError("an integer does not fit 64 bits")
+    return int(digits)
+
+
+_decode_json: Callable[[str], Any] = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_int=_bounded_int
+).decode
+
+
+def _check(value: Any, depth: int) -> None:
+    if isinstance(value, (dict, list)):
+        if depth == 0:
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                raise ValueError("a map has a key that is not a string")
+            value = list(value.values())
+        for item in value:
+            _check(item, depth - 1)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("a number is not finite")
+    elif isinstance(value, int):
+        if not -(1 << 63) <= value < 1 << 64:
+            raise ValueError("an integer does not fit 64 bits")
+    elif isinstance(value, str):
+        if not value.isascii():
+            value.encode()  # a lone surrogate, which JSON can spell, has no UTF-8: UnicodeEncodeError is a ValueError
+    elif value is not None and not isinstance(value, bytes):
+        raise ValueError(f"{type(value).__name__} is not part of the protocol")  # MessagePack's timestamp
+
+
+def _json_bytes(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, list):
+        return [_json_bytes(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _json_bytes(item) for key, item in value.items()}
+    return value

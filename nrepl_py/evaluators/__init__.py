@@ -1,0 +1,1 @@
+"""Those who own workers; `base` is their contract."""

@@ -1,0 +1,155 @@
+"""The evaluator contract: how the router owns workers, wherever they live.
+
+An evaluator starts workers, carries messages to them, interrupts and stops them, and reports all
+that they say and how they end. The router knows nothing else of a worker: not that it is a
+process, nor that it is on this machine. One contract suite (`tests/contract`) runs against every
+implementation.
+
+Promises every implementation keeps:
+
+- after `start` returns, exactly one terminal event (`Exited` or `Lost`) comes for that ref, ever,
+  and nothing after it; when `start` raises, no event comes at all;
+- `Said` events of one worker come in the order in which the worker said them, and all output an
+  eval wrote before its end comes before the message that carries its `end`;
+- events are delivered on the event loop's thread, never from inside a call of the router's;
+- what a worker says is validated and bounded before it becomes an event: a worker that breaks the
+  rules of `worker/wire.py` is stopped and ends with cause `lost`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from nrepl_py.evaluators.frames import Ready, Report
+from nrepl_py.ops import Cause
+
+
+class Ref(NamedTuple):
+    """One life of one session's worker. Each restart is a new epoch."""
+
+    id: str
+    epoch: int
+    node: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What to start. `python`, `cwd`: None for the evaluator's own."""
+
+    ref: Ref
+    python: str | None = None
+    cwd: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    inherit_env: tuple[str, ...] = ()
+    preload: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Evaluate. `serial` counts the evals of a session from 1, across epochs; workers know no ids."""
+
+    serial: int
+    code: str
+    file: str | None = None
+    line: int = 1
+    column: int = 0
+    module: str | None = None
+    values: str = "last"
+    as_file: bool = False
+    mime: tuple[str, ...] = ()
+    data: bool = False
+    max_data: int = 1 << 22
+    allow_stdin: bool = True
+    store_history: bool = True
+    print_quota: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Input for the eval `serial`, which asked for it (`NeedInput`); "" is one end of file."""
+
+    serial: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question answered beside a running eval; the `Answer` repeats `number`.
+
+    `what` is `completions`, `signature`, `lookup` or `is-complete`; `fields` the op's own.
+    """
+
+    number: int
+    what: str
+    fields: dict[str, Any]
+
+
+ToWorker = Run | Feed | Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    ref: Ref
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The worker ended and was reaped."""
+
+    ref: Ref
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The worker is out of reach, or was cut off for breaking the wire's rules."""
+
+    ref: Ref
+    cause: Cause
+
+
+WorkerEvent = Said | Exited | Lost
+Sink = Callable[[WorkerEvent], None]
+
+
+class Evaluator(Protocol):
+    """Owns workers. Errors: `NoCapacity`, `StartFailed` (both in `nrepl_py.errors`)."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Of `isolated`, `kill`, `interrupt`, `clone`, `multi-host`: what really works here."""
+
+    def describe(self) -> dict[str, Any]:
+        """The isolation really in force, for `describe` and `clone`'s `info`."""
+
+    def watch(self, sink: Sink) -> None:
+        """Where all events go. Called once, before the first `start`."""
+
+    async def start(self, spec: Spec) -> Ready:
+        """Return once evals are accepted. Raises `NoCapacity` or `StartFailed` (with the
+        interpreter's own stderr) rather than queueing."""
+
+    def send(self, ref: Ref, message: ToWorker) -> None:
+        """Hand over a message; never blocks. A ref that is gone is ignored: its end was told."""
+
+    def hold(self, ref: Ref, held: bool) -> None:
+        """Stop (True) or go on reading what the worker says: backpressure for its writer."""
+
+    def interrupt(self, ref: Ref, serial: int) -> bool:
+        """Softly interrupt that eval, and no other; state is kept. False when the ref is gone."""
+
+    def stages(self, ref: Ref, serial: int) -> tuple[str, ...]:
+        """What interrupting that eval has done so far: of `cancel`, `sigint`, in order."""
+
+    def memory(self, ref: Ref) -> int | None:
+        """Resident bytes of the worker, where they can be had."""
+
+    async def stop(self, ref: Ref, grace: float) -> bool:
+        """End the worker and all it started: ask, wait `grace` seconds, then kill. Idempotent;
+        True for the call that ended it. Its `Exited` is delivered before this returns."""
+
+    async def aclose(self) -> None:
+        """Stop everything and free what the evaluator holds."""

@@ -1,0 +1,42 @@
+"""The worker's source as one script in an inherited descriptor.
+
+Read once when the server starts: sessions started after an upgrade of the installation still run
+the version their router speaks, and an interpreter that cannot read our files can run it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib import resources
+
+_BOOT = "import os,sys;exec(compile(os.pread(int(sys.argv[1]),1<<24,0),'<nrepl-py>/boot.py','exec'))"
+
+
+def open_bundle() -> int:
+    """A descriptor that holds the script."""
+    sources = {
+        file.name[:-3]: file.read_text("utf-8")
+        for file in resources.files("nrepl_py.worker").iterdir()
+        if file.name.endswith(".py")
+    }
+    boot = sources.pop("boot")
+    # After the `from __future__` import, which must come first.
+    script = boot.replace("SOURCES: Dict[str, str]", f"SOURCES: Dict[str, str] = {sources!r}", 1).encode()
+    fd = anonymous_file("nrepl-py-worker")
+    os.pwrite(fd, script, 0)
+    return fd
+
+
+def anonymous_file(name: str) -> int:
+    """A descriptor of a file in memory, or of an unlinked temporary one where there is no memfd."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd, path = tempfile.mkstemp(prefix=name)
+    os.unlink(path)
+    return fd
+
+
+def command(executable: str, bundle: int, kind: str, *descriptors: int) -> list[str]:
+    """The command line of a zygote or a cold worker. `-I -S`: nothing of the user's runs before us."""
+    return [executable, "-I", "-S", "-c", _BOOT, str(bundle), kind, *map(str, descriptors)]

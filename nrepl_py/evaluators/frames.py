@@ -1,0 +1,194 @@
+"""What workers say: the one place where a worker's bytes become values the router may trust.
+
+A frame (see `worker/wire.py`) is a bounded JSON header and opaque blobs. `parse` checks the
+header against the records below, every text for UTF-8 and every size, and gives a `Report`.
+Nothing here runs or unpickles anything, and a worker knows evals by serial only: it cannot name
+another session, another request, nor speak in the router's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from nrepl_py import codec
+from nrepl_py.ops import ErrorInfo
+
+MAX_HEADER = 64 << 10  # bytes; a header holds numbers, flags and names, never a payload
+MAX_BODY = (256 << 20) + (8 << 20)  # bytes; `limits.max-value` and the texts that go with it
+
+
+class BadFrame(Exception):
+    """The worker broke the rules of the wire; the text is for the server's log."""
+
+
+class End(Struct, frozen=True, rename="kebab"):
+    """How an eval ended. It rides on its last message."""
+
+    status: tuple[Literal["eval-error", "interrupted", "exit"], ...] = ()
+    exit_code: int | None = None
+    children: bool = False
+
+
+class _Said(Struct, frozen=True, rename="kebab", tag_field="say"):
+    blobs: tuple[int, ...] = ()
+
+
+class Ready(_Said, frozen=True, tag="ready"):
+    """The worker accepts evals."""
+
+    python: str = ""
+    implementation: str = ""
+    executable: str = ""
+    prefix: str = ""
+    cwd: str = ""
+    pid: int = 0
+    start: str = ""
+
+
+class Output(_Said, frozen=True, tag="output"):
+    """Text written; `serial` None where no eval can be named."""
+
+    stream: Literal["out", "err"] = "out"
+    serial: int | None = None
+    text: str = ""
+
+
+class Value(_Said, frozen=True, tag="value"):
+    """A value. On the wire: text, then plain data (MessagePack) if `has_data`, then one blob a `types` entry."""
+
+    serial: int = 0
+    line: int = 1
+    end_line: int = 1
+    has_text: bool = True
+    has_data: bool = False
+    not_plain: bool = False
+    truncated: bool = False
+    types: tuple[str, ...] = ()
+    end: End | None = None
+    text: str | None = None
+    data: Any = UNSET
+    mime: dict[str, Any] = {}
+
+
+class Display(_Said, frozen=True, tag="display"):
+    """A display. On the wire: metadata (JSON), then one blob a `types` entry."""
+
+    serial: int | None = None
+    display_id: str | UnsetType = UNSET
+    update: bool = False
+    clear: bool = False
+    truncated: bool = False
+    types: tuple[str, ...] = ()
+    end: End | None = None
+    metadata: dict[str, Any] = {}
+    mime: dict[str, Any] = {}
+
+
+class NeedInput(_Said, frozen=True, tag="need-input"):
+    """The eval waits for a `Feed`. On the wire: the prompt."""
+
+    serial: int = 0
+    password: bool = False
+    prompt: str = ""
+
+
+class Failure(_Said, frozen=True, tag="failure"):
+    """The code raised. On the wire: the error (JSON), then the printed traceback."""
+
+    serial: int = 0
+    end: End | None = None
+    error: ErrorInfo | None = None
+    traceback: str = ""
+
+
+class Finished(_Said, frozen=True, tag="finished"):
+    """The eval ended with nothing further to say."""
+
+    serial: int = 0
+    end: End = End()
+
+
+class Answer(_Said, frozen=True, tag="answer"):
+    """The reply to an `Ask`. On the wire: the body (JSON), null where nothing was found."""
+
+    number: int = 0
+    body: Any = None
+
+
+Report: TypeAlias = Ready | Output | Value | Display | NeedInput | Failure | Finished | Answer
+"""Fields after those of the wire (`text`, `data`, `mime`, `body`, …) are filled from blobs."""
+
+
+def parse(header: bytes, body: bytes) -> Report:
+    """The report in one frame. Raises `BadFrame`."""
+    try:
+        report = _decode(header)
+        return _FILL[type(report)](report, _split(report, body))
+    except (msgspec.MsgspecError, ValueError, RecursionError, StopIteration) as error:
+        raise BadFrame(f"{type(error).__name__}: {error}") from None
+
+
+def _split(report: Report, body: bytes) -> Iterator[bytes]:
+    if sum(report.blobs) != len(body) or any(length < 0 for length in report.blobs):
+        raise ValueError("blob lengths do not add up to the body")
+    if len(report.blobs) == 1:
+        yield body
+        return
+    start = 0
+    for length in report.blobs:
+        yield body[start : start + length]
+        start += length
+
+
+def _text(blobs: Iterator[bytes]) -> str:
+    return next(blobs).decode("utf-8")
+
+
+def _fill_value(value: Value, blobs: Iterator[bytes]) -> Value:
+    return msgspec.structs.replace(
+        value,
+        text=_text(blobs) if value.has_text else None,
+        data=codec.unpack(next(blobs)) if value.has_data else UNSET,
+        mime=_bundle(value.types, blobs),
+    )
+
+
+def _fill_display(display: Display, blobs: Iterator[bytes]) -> Display:
+    metadata = codec.from_json(next(blobs))
+    if not isinstance(metadata, dict):
+        raise ValueError("metadata is not a map")
+    return msgspec.structs.replace(display, metadata=metadata, mime=_bundle(display.types, blobs))
+
+
+def _fill_failure(failure: Failure, blobs: Iterator[bytes]) -> Failure:
+    error = msgspec.json.decode(next(blobs), type=ErrorInfo)
+    return msgspec.structs.replace(failure, error=error, traceback=_text(blobs))
+
+
+def _bundle(types: tuple[str, ...], blobs: Iterator[bytes]) -> dict[str, Any]:
+    return {kind: _mime_value(kind, next(blobs)) for kind in types}
+
+
+def _mime_value(kind: str, blob: bytes) -> Any:
+    if kind.startswith("text/") or kind == "application/javascript" or kind.endswith("+xml"):
+        return blob.decode("utf-8")
+    if kind == "application/json" or kind.endswith("+json"):
+        return codec.from_json(blob)
+    return blob
+
+
+_decode = msgspec.json.Decoder(Report).decode
+_FILL: dict[type, Callable[[Any, Iterator[bytes]], Report]] = {
+    Ready: lambda report, blobs: report,
+    Output: lambda report, blobs: msgspec.structs.replace(report, text=_text(blobs)),
+    Value: _fill_value,
+    Display: _fill_display,
+    NeedInput: lambda report, blobs: msgspec.structs.replace(report, prompt=_text(blobs)),
+    Failure: _fill_failure,
+    Finished: lambda report, blobs: report,
+    Answer: lambda report, blobs: msgspec.structs.replace(report, body=codec.from_json(next(blobs))),
+}

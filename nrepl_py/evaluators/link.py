@@ -1,0 +1,321 @@
+"""The router's end of one worker: its two channels and its output pipes, as reports in order.
+
+What is read here was written by code nobody trusts. Headers, bodies and pipe reads are bounded,
+everything read is checked (`frames.parse`), and no descriptor is read whose open description the
+worker shares, so none of these reads can be made to block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nrepl_py.evaluators import frames
+from nrepl_py.worker import wire
+
+_READ = 256 << 10  # bytes asked of one read; a frame of a few MB takes a few reads
+_DRAIN = 1 << 20  # bytes; the largest a pipe can be made without privilege, so draining ends
+_MAX_RETIRED = 16  # pipes kept for late output of one session's children, 2 descriptors each
+_LAST_READS = 256  # of `_READ` bytes: far more than a socket's buffer holds
+_STDERR_TAIL = 16 << 10  # bytes kept of what the worker wrote to descriptor 2, to explain a death
+
+
+class Inbox:
+    """Cuts one channel's bytes into frames. Sans-I/O."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Whole frames (header, body). Raises `BadFrame` where one claims to be too large."""
+        self._data += data
+        found = []
+        while len(self._data) >= wire.PREFIX.size:
+            head, body = wire.PREFIX.unpack_from(self._data)
+            if head > frames.MAX_HEADER or body > frames.MAX_BODY:
+                raise frames.BadFrame(f"a frame of {head} + {body} bytes")
+            start = wire.PREFIX.size + head
+            if len(self._data) < start + body:
+                break
+            found.append((bytes(self._data[wire.PREFIX.size : start]), bytes(self._data[start : start + body])))
+            del self._data[: start + body]
+        return found
+
+
+class Outbox:
+    """Writes to one channel without ever blocking the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._unsent = bytearray()
+        self._rights: dict[int, list[int]] = {}
+        self._written = 0
+
+    def send(self, data: bytes, descriptors: list[int] | None = None) -> None:
+        """`descriptors` go along with the first byte, and are closed here once sent."""
+        if descriptors:
+            self._rights[self._written + len(self._unsent)] = descriptors
+        if not self._unsent and not self._rights:
+            with contextlib.suppress(BlockingIOError, OSError):
+                data = data[self._sock.send(data) :]
+                if not data:
+                    return
+        self._unsent += data
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._unsent:
+                self._written += (sent := self._send_some())
+                del self._unsent[:sent]
+        except BlockingIOError:
+            self._loop.add_writer(self._sock, self._flush)
+            return
+        except OSError:
+            self._unsent.clear()  # the worker is gone; its end is told elsewhere
+        self.close()
+
+    def _send_some(self) -> int:
+        rights = self._rights.get(self._written)
+        # A read never spans descriptors that were sent with a later byte: stop before the next.
+        until = min((at - self._written for at in self._rights if at > self._written), default=len(self._unsent))
+        piece = memoryview(self._unsent)[:until]
+        try:
+            if rights is None:
+                return self._sock.send(piece)
+            packed = struct.pack(f"{len(rights)}i", *rights)
+            sent = self._sock.sendmsg([piece], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
+        finally:
+            piece.release()
+        del self._rights[self._written]
+        _close_all(rights)
+        return sent
+
+    def close(self) -> None:
+        self._loop.remove_writer(self._sock)
+        for rights in self._rights.values():
+            _close_all(rights)
+        self._rights.clear()
+
+
+@dataclass(slots=True)
+class _Pipe:
+    """One output pipe. `serial`: the eval its bytes belong to."""
+
+    fd: int
+    stream: str
+    serial: int | None = None
+    decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    )
+
+
+class Link:
+    """One worker's channels and pipes on the event loop.
+
+    `on_report` gets every report in order; `on_broken` a sentence, once, when the worker broke the
+    rules of the wire. Without `pipes`, descriptors 1 and 2 are somebody else's.
+    """
+
+    def __init__(
+        self, on_report: Callable[[frames.Report], None], on_broken: Callable[[str], None], pipes: bool = True
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_report = on_report
+        self._on_broken = on_broken
+        self._control, self._worker_control = _pair()
+        self._side, self._worker_side = _pair()
+        self._ends_are_ours = True
+        self._inboxes = {self._control: Inbox(), self._side: Inbox()}
+        self._to_control = Outbox(self._loop, self._control)
+        self._to_side = Outbox(self._loop, self._side)
+        self._pipes: list[_Pipe] = []
+        self._retired: list[_Pipe] = []
+        self.worker_pipes: list[int] = self._fresh_pipes() if pipes else []
+        self._stale_pipes = False
+        self._held = False
+        self._tail = bytearray()
+        self._readers: set[int] = set()
+        self._listen()
+
+    # -- to the worker
+
+    def tell(self, header: dict[str, object], *blobs: bytes) -> None:
+        self._to_control.send(b"".join(wire.pack(header, *blobs)))
+
+    def tell_aside(self, header: dict[str, object], *blobs: bytes) -> None:
+        self._to_side.send(b"".join(wire.pack(header, *blobs)))
+
+    def begin(self, serial: int) -> None:
+        """An eval is about to be sent: from here on, what comes through the pipes is its output."""
+        if self._stale_pipes and len(self._retired) < 2 * _MAX_RETIRED:
+            self._retire()
+        self._drain()
+        for pipe in self._pipes:
+            pipe.serial = serial
+
+    def _retire(self) -> None:
+        """Children of older evals keep their pipe, and with it their eval's name."""
+        self._stale_pipes = False
+        self._drain()
+        self._retired += self._pipes
+        fresh = self._fresh_pipes()
+        self._listen()
+        self._to_control.send(b"".join(wire.pack({"do": "stdio"})), fresh)
+
+    def hold(self, held: bool) -> None:
+        """Stop or go on reading: what the worker writes then waits in the kernel."""
+        self._held = held
+        self._listen()
+
+    def hang_up(self) -> None:
+        """Tell an idle worker to end."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+
+    # -- from the worker
+
+    def _listen(self) -> None:
+        wanted: dict[int, Callable[[], None]] = {self._side.fileno(): lambda: self._read_channel(self._side)}
+        if not self._held:
+            wanted[self._control.fileno()] = lambda: self._read_channel(self._control)
+            for pipe in self._pipes + self._retired:
+                wanted[pipe.fd] = lambda pipe=pipe: self._read_pipe(pipe)  # type: ignore[misc]
+        for fd in self._readers - wanted.keys():
+            self._loop.remove_reader(fd)
+        for fd in wanted.keys() - self._readers:
+            self._loop.add_reader(fd, wanted[fd])
+        self._readers = set(wanted)
+
+    def _read_channel(self, sock: socket.socket) -> bool:
+        """Whether there was something to read."""
+        try:
+            data = sock.recv(_READ)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._ignore(sock.fileno())
+            return False
+        try:
+            for header, body in self._inboxes[sock].feed(data):
+                self._report(frames.parse(header, body))
+        except frames.BadFrame as error:
+            self._ignore(sock.fileno())
+            self._on_broken(str(error))
+            return False
+        return True
+
+    def _report(self, report: frames.Report) -> None:
+        # What was written to the pipes before this was said comes first.
+        self._drain()
+        end = getattr(report, "end", None)
+        if end is not None and end.children:
+            self._stale_pipes = True
+        self._on_report(report)
+
+    def _drain(self) -> None:
+        for pipe in self._pipes:
+            left = _DRAIN
+            while left > 0 and (size := self._read_pipe(pipe)):
+                left -= size
+
+    def _read_pipe(self, pipe: _Pipe) -> int:
+        try:
+            data = os.read(pipe.fd, _READ)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            data = b""
+        if pipe.stream == "err":
+            self._tail = (self._tail + data)[-_STDERR_TAIL:]
+        text = pipe.decoder.decode(data, not data)
+        if text:
+            stream = "out" if pipe.stream == "out" else "err"
+            self._on_report(frames.Output(stream=stream, serial=pipe.serial, text=text))  # type: ignore[arg-type]
+        if not data:
+            self._close_pipe(pipe)
+        return len(data)
+
+    def _close_pipe(self, pipe: _Pipe) -> None:
+        self._ignore(pipe.fd)
+        for pipes in (self._pipes, self._retired):
+            if pipe in pipes:
+                pipes.remove(pipe)
+                os.close(pipe.fd)
+
+    def _ignore(self, fd: int) -> None:
+        if fd in self._readers:
+            self._loop.remove_reader(fd)
+            self._readers.discard(fd)
+
+    def _fresh_pipes(self) -> list[int]:
+        """The write ends, for descriptors 1 and 2."""
+        ends = []
+        self._pipes = []
+        for stream in ("out", "err"):
+            read, write = os.pipe()
+            os.set_blocking(read, False)
+            self._pipes.append(_Pipe(read, stream))
+            ends.append(write)
+        return ends
+
+    # -- the end
+
+    @property
+    def worker_ends(self) -> tuple[int, int]:
+        """Descriptors of the worker's control and side, to pass to its process."""
+        return self._worker_control.fileno(), self._worker_side.fileno()
+
+    def handed_over(self) -> None:
+        """The worker's process has its ends; close ours of them."""
+        if self._ends_are_ours:
+            self._worker_control.close()
+            self._worker_side.close()
+        _close_all(self.worker_pipes)
+        self.worker_pipes = []
+
+    def give_ends(self) -> tuple[socket.socket, socket.socket]:
+        """The worker's control and side, for a worker in this process, which closes them itself."""
+        self._ends_are_ours = False
+        return self._worker_control, self._worker_side
+
+    def last_words(self) -> str:
+        """Read what is left after the worker's end; gives the tail of its descriptor 2."""
+        # Bounded: a stray child of the worker's may still hold its ends, and write.
+        for _ in range(_LAST_READS):
+            if not self._read_channel(self._control):
+                break
+        self._drain()
+        return self._tail.decode("utf-8", "backslashreplace")
+
+    def close(self) -> None:
+        self.handed_over()
+        for fd in list(self._readers):
+            self._ignore(fd)
+        for pipe in self._pipes + self._retired:
+            os.close(pipe.fd)
+        self._pipes, self._retired = [], []
+        self._to_control.close()
+        self._to_side.close()
+        self._control.close()
+        self._side.close()
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    return ours, theirs
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)

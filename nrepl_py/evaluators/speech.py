@@ -1,0 +1,68 @@
+"""What the router says to a worker, whoever owns it: frames for its channels, and the interrupt word."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+
+from nrepl_py import codec
+from nrepl_py.evaluators import bundle
+from nrepl_py.evaluators.base import Feed, Run, ToWorker
+from nrepl_py.evaluators.link import Link
+
+_WORD = struct.Struct("<Q")
+_STAGES = ((1, "cancel"), (2, "sigint"))  # the bits of worker/interrupt.py
+
+
+def tell(link: Link, message: ToWorker) -> None:
+    """Hand the message over; see worker/wire.py for the frames."""
+    if isinstance(message, Run):
+        link.begin(message.serial)
+        link.tell(_run_header(message), message.code.encode("utf-8", "surrogatepass"))
+    elif isinstance(message, Feed):
+        link.tell_aside({"do": "feed", "serial": message.serial}, message.text.encode("utf-8", "surrogatepass"))
+    else:
+        header: dict[str, object] = {"do": "ask", "number": message.number, "what": message.what}
+        link.tell_aside(header, codec.to_json(message.fields))
+
+
+def _run_header(run: Run) -> dict[str, object]:
+    return {
+        "do": "run",
+        "serial": run.serial,
+        "file": run.file,
+        "line": run.line,
+        "column": run.column,
+        "module": run.module,
+        "values": run.values,
+        "mime": run.mime,
+        "data": run.data,
+        "max-data": run.max_data,
+        "max-depth": codec.MAX_DEPTH,
+        "allow-stdin": run.allow_stdin,
+        "store-history": run.store_history,
+        "print-quota": run.print_quota,
+    }
+
+
+def new_word() -> int:
+    """The interrupt word. Its size is sealed: a worker must not be able to make reads of it fail."""
+    word = bundle.anonymous_file("nrepl-py-interrupt")
+    os.ftruncate(word, 2 * _WORD.size)
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        with contextlib.suppress(OSError):  # a temporary file, where there is no memfd
+            fcntl.fcntl(word, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return word
+
+
+def aim(word: int, serial: int) -> None:
+    """Name the eval that is to be interrupted."""
+    os.pwrite(word, _WORD.pack(serial), 0)
+
+
+def stages_of(word: int, serial: int) -> tuple[str, ...]:
+    """What interrupting that eval has done so far, by the worker's own account."""
+    (struck,) = _WORD.unpack(os.pread(word, _WORD.size, _WORD.size))
+    return tuple(name for bit, name in _STAGES if struck >> 8 == serial and struck & bit)

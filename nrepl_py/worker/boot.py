@@ -1,0 +1,62 @@
+"""The first code of ours in a target interpreter: makes the worker's modules importable from source.
+
+This file's text, with `SOURCES` (module name → source) put before it, is what the router hands over
+through a descriptor. It runs under `-I -S`, before `site` and anything of the user's.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import os
+import socket
+import sys
+from typing import Any, Dict, List, Optional
+
+SOURCES: Dict[str, str]
+
+PACKAGE = "_nrepl_worker"
+
+
+class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Finds and loads the worker's modules."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[importlib.machinery.ModuleSpec]:
+        if name != PACKAGE and not name.startswith(PACKAGE + "."):
+            return None
+        short = name[len(PACKAGE) + 1 :] or "__init__"
+        if short not in SOURCES:
+            return None
+        origin = "<nrepl-py>/%s.py" % short
+        return importlib.machinery.ModuleSpec(name, self, origin=origin, is_package=short == "__init__")
+
+    def is_package(self, name: str) -> bool:
+        return name == PACKAGE
+
+    def get_source(self, name: str) -> str:
+        return SOURCES[name[len(PACKAGE) + 1 :] or "__init__"]
+
+    def exec_module(self, module: Any) -> None:
+        spec = module.__spec__
+        exec(compile(self.get_source(spec.name), spec.origin, "exec", dont_inherit=True), module.__dict__)
+
+
+def boot(arguments: List[str]) -> None:
+    """`zygote SOCKET`, or `worker CONTROL SIDE WORD`: numbers of inherited descriptors."""
+    sys.meta_path.insert(0, Sources())
+    kind, numbers = arguments[0], [int(argument) for argument in arguments[1:]]
+    if kind == "zygote":
+        from _nrepl_worker import zygote  # type: ignore[import-not-found]
+
+        zygote.serve(socket.socket(fileno=numbers[0]))
+    else:
+        from _nrepl_worker import main, zygote
+
+        for number in numbers:  # inherited by us, but not by what the session starts
+            os.set_inheritable(number, False)
+        zygote.die_with_parent()
+        zygote.run_site()
+        main.run(socket.socket(fileno=numbers[0]), socket.socket(fileno=numbers[1]), numbers[2])
+
+
+boot(sys.argv[2:])

@@ -1,0 +1,193 @@
+"""Running code: from source text to values, as an interactive interpreter does it.
+
+Each eval is parsed once with the editor's file, line and column, split where a value is wanted, and
+run in its module's namespace. Top-level `await` runs on a loop that belongs to the session and runs
+only meanwhile. What the code was is kept in `linecache`, so that tracebacks, warnings, `inspect` and
+`pdb` show the editor's lines.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import inspect
+import linecache
+import os
+import sys
+from types import ModuleType
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+
+from .interrupt import Interrupts
+
+_FUTURES = {name: getattr(__future__, name).compiler_flag for name in __future__.all_feature_names}
+_MAX_PADDING = 200_000  # lines; beyond, source lines are not shown, rather than kept
+_MAX_SOURCES = 10_000  # evals whose text is kept; a function older than that shows no source
+_NOTHING = object()
+
+
+class Shown(NamedTuple):
+    """A value to show, the lines of its expression, and whether it is the last thing the code does."""
+
+    value: Any
+    line: int
+    end_line: int
+    last: bool
+
+
+class Evaluator:
+    """Runs evals in the namespaces of one session."""
+
+    def __init__(self, main: ModuleType, interrupts: Interrupts) -> None:
+        self.main = main
+        self._interrupts = interrupts
+        self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        self._loop: Any = None
+        self._stored: Any = _NOTHING
+        self._sources: Dict[str, None] = {}
+
+    def sources(self) -> List[str]:
+        """The file names of what was evaluated, newest first."""
+        return list(reversed(self._sources))
+
+    def run(self, code: str, request: Dict[str, Any], show: Callable[[Shown], None]) -> None:
+        """Evaluate; `show` gets each value wanted as it comes. What the code raises goes through."""
+        file = request.get("file") or "<eval %d>" % request["serial"]
+        line, column, values = request["line"], request["column"], request["values"]
+        namespace = self.namespace(request.get("module"), file)
+        self._remember(file, code, line, column)
+        tree = self._parse(code, file, line, column)
+        for node in _steps(tree, values):
+            result = self._step(node, file, namespace)
+            if isinstance(node, ast.Expr):
+                self._store(result, request["store-history"])
+                show(Shown(result, node.lineno, node.end_lineno or node.lineno, node is tree.body[-1]))
+
+    def namespace(self, module: Optional[str], file: Optional[str]) -> Dict[str, Any]:
+        """Where code of this module runs. Raises ModuleNotFoundError."""
+        if module is None or module == "__main__":
+            return self.main.__dict__
+        if module == "auto":
+            return _module_of(file, self.main).__dict__
+        found = sys.modules.get(module)
+        if found is None:
+            raise ModuleNotFoundError("module %r is not imported in this session; import it first" % module)
+        return found.__dict__
+
+    def _parse(self, code: str, file: str, line: int, column: int) -> ast.Module:
+        # Blank lines before the code give every line its number in the editor: in the tree, in
+        # syntax errors and in the compiler's warnings alike.
+        source = "\n" * (line - 1) + code
+        try:
+            tree = compile(source, file, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+        except SyntaxError as error:
+            if error.lineno == line and error.offset:
+                error.offset += column
+            raise
+        assert isinstance(tree, ast.Module)
+        if column:
+            _shift(tree, line, column)
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+                for alias in node.names:
+                    self._flags |= _FUTURES.get(alias.name, 0)
+        return tree
+
+    def _step(self, node: ast.AST, file: str, namespace: Dict[str, Any]) -> Any:
+        if isinstance(node, ast.Expr):
+            code = compile(ast.Expression(node.value), file, "eval", self._flags, dont_inherit=True)
+        else:
+            code = compile(node, file, "exec", self._flags, dont_inherit=True)  # type: ignore[arg-type]
+        result = eval(code, namespace)
+        return self._await(result) if code.co_flags & inspect.CO_COROUTINE else result
+
+    def _await(self, coroutine: Any) -> Any:
+        import asyncio
+
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+        loop = self._loop
+        task = loop.create_task(coroutine)
+        self._interrupts.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        try:
+            return loop.run_until_complete(task)
+        except BaseException:
+            # A KeyboardInterrupt leaves the task pending: end it, or it would run in the next eval.
+            if not task.done():
+                task.cancel()
+                loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+            raise
+        finally:
+            self._interrupts.cancel = None
+
+    def _store(self, value: Any, wanted: bool) -> None:
+        names = self.main.__dict__
+        if value is None or not wanted:
+            return
+        # A `_` of the user's own (gettext's, say) stays theirs.
+        if "_" in names and names["_"] is not self._stored:
+            return
+        names["___"], names["__"] = names.get("__"), names.get("_")
+        names["_"] = self._stored = value
+
+    def failed(self, error: BaseException) -> None:
+        """Remember the error as `_exc`."""
+        self.main.__dict__["_exc"] = error
+        sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
+        sys.last_exc = error  # what `pdb.pm()` looks at, from 3.12 on
+
+    def _remember(self, file: str, code: str, line: int, column: int) -> None:
+        lines = code.splitlines(True) or ["\n"]
+        if not lines[-1].endswith("\n"):
+            lines[-1] += "\n"
+        if line - 1 > _MAX_PADDING:
+            return
+        if line > 1 or column:
+            known = linecache.getlines(file)
+            before = (known + ["\n"] * (line - len(known)))[: line - 1]
+            first = (known[line - 1] if line <= len(known) else "").rstrip("\n")
+            lines[0] = first[:column].ljust(column) + lines[0]
+            lines = before + lines + known[line - 1 + len(lines) :]
+        # No modification time: `linecache.checkcache` leaves such an entry alone.
+        linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
+        self._sources.pop(file, None)
+        self._sources[file] = None
+        if len(self._sources) > _MAX_SOURCES:
+            oldest = next(iter(self._sources))
+            del self._sources[oldest]
+            linecache.cache.pop(oldest, None)
+
+
+def _steps(tree: ast.Module, values: str) -> Iterator[ast.AST]:
+    """What to run one after the other; an `Expr` gives a value to show."""
+    pending: List[ast.stmt] = []
+    for statement in tree.body:
+        wanted = values == "all" or (values == "last" and statement is tree.body[-1])
+        if not (wanted and isinstance(statement, ast.Expr)):
+            pending.append(statement)
+            continue
+        if pending:
+            yield ast.Module(pending, [])
+            pending = []
+        yield statement
+    if pending:
+        yield ast.Module(pending, [])
+
+
+def _shift(tree: ast.Module, line: int, column: int) -> None:
+    """Move what stands on the first line to where the editor has it (tree columns are UTF-8 bytes)."""
+    for node in ast.walk(tree):
+        if getattr(node, "lineno", None) == line:
+            node.col_offset += column  # type: ignore[attr-defined]
+        if getattr(node, "end_lineno", None) == line:
+            node.end_col_offset += column  # type: ignore[attr-defined]
+
+
+def _module_of(file: Optional[str], main: ModuleType) -> ModuleType:
+    """The imported module whose file this is, else `__main__`."""
+    if file:
+        path = os.path.realpath(file[len("file://") :] if file.startswith("file://") else file)
+        for module in list(sys.modules.values()):
+            origin = getattr(module, "__dict__", {}).get("__file__")
+            if isinstance(origin, str) and os.path.realpath(origin) == path:
+                return module
+    return main

@@ -1,0 +1,82 @@
+"""A worker that is a thread of a running program, for `serve_in_thread`.
+
+It evaluates beside the program, in a namespace of its own or in the program's modules. Output and
+input of its evals, and of the threads and tasks they start, go to the client; the program's own
+streams stay as they are for everyone else. Nothing here isolates anything.
+"""
+
+from __future__ import annotations
+
+import builtins
+import socket
+import sys
+import threading
+import types
+from typing import Any, Callable, Dict, Optional
+
+from . import stdio, wire
+from .interrupt import ThreadInterrupts
+from .main import Host, Worker, about
+
+
+class Streams:
+    """The program's `sys.stdin`, `sys.stdout`, `sys.stderr` and `input`, shared with its sessions."""
+
+    def __init__(self) -> None:
+        self._inputs: Dict[stdio.Relay, stdio.Input] = {}
+        self._saved = (sys.stdout, sys.stderr, sys.stdin, builtins.input)
+        sys.stdout = stdio.Output("out", None, sys.stdout)  # type: ignore[assignment]
+        sys.stderr = stdio.Output("err", None, sys.stderr)  # type: ignore[assignment]
+        builtins.input = self._input
+        self._undo: Callable[[], None] = stdio.carry_tags()
+
+    def restore(self) -> None:
+        sys.stdout, sys.stderr, sys.stdin, builtins.input = self._saved
+        self._undo()
+
+    def add(self, worker: Worker) -> None:
+        self._inputs[worker.relay] = worker.input
+
+    def remove(self, worker: Worker) -> None:
+        self._inputs.pop(worker.relay, None)
+
+    def _input(self, prompt: object = "", /) -> str:
+        tag = stdio.TAG.get()
+        source = None if tag is None else self._inputs.get(tag.relay)
+        if source is None:
+            return self._saved[3](prompt)
+        return stdio.ask_line(source, str(prompt), False)
+
+
+class Thread(Host):
+    """A worker's thread. `on_end` is called in it, last of all."""
+
+    def __init__(self, lender: Any, streams: Streams) -> None:
+        self.lender = lender
+        self.main = types.ModuleType("__main__")
+        self.main.__dict__["__builtins__"] = builtins
+        self._streams = streams
+        self._interrupts: Optional[ThreadInterrupts] = None
+
+    def start(self, control: Any, side: Any, word: int, on_end: Callable[[], None]) -> None:
+        threading.Thread(
+            target=self._run, args=(control, side, word, on_end), name="nrepl-py session", daemon=True
+        ).start()
+
+    def _run(self, control: Any, side: Any, word: int, on_end: Callable[[], None]) -> None:
+        interrupts = self._interrupts = ThreadInterrupts(word)
+        interrupts.become_this_thread()
+        worker = Worker(wire.Channel(control, interrupts), wire.Channel(side), interrupts, self)
+        self.main.__dict__["display"] = worker.display
+        self._streams.add(worker)
+        try:
+            worker.serve(about("inprocess"))
+        finally:
+            self._streams.remove(worker)
+            control.close()
+            side.shutdown(socket.SHUT_RDWR)  # wakes the helper thread, which reads from it
+            on_end()
+
+    def interrupt(self) -> None:
+        if self._interrupts is not None:
+            self._interrupts.check()

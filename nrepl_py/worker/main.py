@@ -1,0 +1,403 @@
+"""The worker: reads what to evaluate, evaluates it, says how it went.
+
+The main thread sleeps on the control channel while idle and evaluates itself: that is what
+interrupts can hit, and what signal handlers, asyncio and GUI toolkits expect. A helper thread sleeps
+on the side channel, for what must be answered while an eval runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import faulthandler
+import json
+import os
+import sys
+import threading
+import types
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from . import display, failure, plain, stdio, wire
+from .evaluate import Evaluator, Shown
+from .interrupt import Interrupts
+
+
+class Worker:
+    """Serves one session over its two channels. `host` says how it lives in its process."""
+
+    def __init__(self, control: wire.Channel, side: wire.Channel, interrupts: Interrupts, host: Host) -> None:
+        self._control = control
+        self._side = side
+        self._interrupts = interrupts
+        self._host = host
+        self.relay = stdio.Relay(control)
+        self.input = stdio.Input(self._need_input)
+        self.evaluator = Evaluator(host.main, interrupts)
+        self.display = display.Display(self._say_display)
+        self._pid = os.getpid()
+        self._serial = 0
+        self._last: List[Any] = []
+
+    def serve(self, ready: Dict[str, Any]) -> None:
+        """Say `ready`, then serve until the router closes the channel."""
+        self._control.send(dict(ready, say="ready"))
+        threading.Thread(target=self._serve_side, name="nrepl-py side", daemon=True).start()
+        while True:
+            try:
+                header, blobs = self._control.receive()
+                if header["do"] == "run":
+                    self._run(header, blobs[0].decode("utf-8", "surrogatepass"))
+                elif header["do"] == "stdio":
+                    self._host.replace_stdio(self._control.descriptors)
+            except KeyboardInterrupt:
+                continue  # from someone's own signal, between two evals: nothing here to interrupt
+            except (EOFError, OSError):
+                return
+
+    # -- one eval
+
+    def _run(self, request: Dict[str, Any], code: str) -> None:
+        serial = self._serial = request["serial"]
+        token = stdio.TAG.set(stdio.Tag(self.relay, serial))
+        self.relay.begin(serial)
+        self.input.begin(serial, request["allow-stdin"])
+        self._host.children = False
+        self._last = []
+        message, blobs, end = self._evaluate(request, code)
+        if os.getpid() != self._pid:
+            self._end_of_child(blobs, end)
+        self.input.end()
+        self.relay.end()
+        self._host.flush_c()
+        end["children"] = self._host.children
+        self._control.send(dict(message, serial=serial, end=end), *blobs)
+        stdio.TAG.reset(token)
+
+    def _evaluate(self, request: Dict[str, Any], code: str) -> Any:
+        """The eval's last message: header, blobs, and how it ended."""
+        try:
+            try:
+                self._interrupts.arm(request["serial"])
+                self.evaluator.run(code, request, lambda shown: self._show(shown, request))
+                self._show_figures()
+                self._interrupts.disarm()
+                return self._take_last()
+            except BaseException as error:
+                # Describing an error runs code of the user's too: still armed.
+                return self._failed(error)
+        except BaseException as error:
+            self._interrupts.disarm()
+            return self._failure(error, failure.bare(error, "raised while the error was described"))
+        finally:
+            self._interrupts.disarm()
+
+    def _failed(self, error: BaseException) -> Any:
+        if isinstance(error, SystemExit):
+            return self._exit(error)
+        self.evaluator.failed(error)
+        described = failure.describe(error)
+        self._interrupts.disarm()
+        return self._failure(error, described)
+
+    def _failure(self, error: BaseException, described: Sequence[bytes]) -> Any:
+        self._send_last()
+        interrupted = self._interrupts.struck
+        cancelled = isinstance(error, KeyboardInterrupt) or type(error).__name__ == "CancelledError"
+        status = ["interrupted"] * interrupted + ["eval-error"] * (not (interrupted and cancelled))
+        return {"say": "failure"}, described, {"status": status}
+
+    def _exit(self, error: SystemExit) -> Any:
+        code = error.code
+        if code is not None and not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+        self._interrupts.disarm()
+        message, blobs, end = self._take_last()
+        return message, blobs, dict(end, status=["exit"], **{"exit-code": int(code or 0)})
+
+    def _end_of_child(self, blobs: Sequence[bytes], end: Dict[str, Any]) -> None:
+        """A child the code forked came to the end of the eval: it ends as a script would."""
+        self.relay.flush()
+        failed = "eval-error" in end.get("status", ())
+        if failed:
+            os.write(2, blobs[1])
+        os._exit(end.get("exit-code", int(failed)))
+
+    # -- what an eval says
+
+    def _show(self, shown: Shown, request: Dict[str, Any]) -> None:
+        """A value becomes a message; the last is held back, to leave with the eval's end."""
+        value = shown.value
+        header: Dict[str, Any] = {"say": "value", "line": shown.line, "end-line": shown.end_line}
+        blobs: List[bytes] = []
+        if value is None:
+            if not request["data"]:
+                return
+            header["has-text"] = False
+        else:
+            text, header["truncated"] = display.show(value, request["print-quota"])
+            blobs.append(text)
+        if request["data"]:
+            blobs += self._data(value, request, header)
+        if request["mime"] and value is not None:
+            header["types"], contents = display.blobs(display.bundle(value, request["mime"]))
+            blobs += contents
+        self._last = [header, *blobs]
+        if not shown.last:
+            self._send_last()
+
+    def _show_figures(self) -> None:
+        figures = display.open_figures()
+        if figures:
+            self._send_last()
+        for figure in figures:
+            self.display(figure, include=["image/png"])
+
+    @staticmethod
+    def _data(value: Any, request: Dict[str, Any], header: Dict[str, Any]) -> List[bytes]:
+        try:
+            packed = plain.pack(value, request["max-data"], request["max-depth"])
+        except plain.NotPlain:
+            header["not-plain"] = True
+        except plain.TooLarge:
+            header["truncated"] = True
+        else:
+            header["has-data"] = True
+            return [packed]
+        return []
+
+    def _send_last(self) -> None:
+        if self._last:
+            header, *blobs = self._last
+            self._last = []
+            self.relay.flush()
+            self._control.send(dict(header, serial=self._serial), *blobs)
+
+    def _take_last(self) -> Any:
+        if self._last:
+            header, *blobs = self._last
+            return header, blobs, {}
+        return {"say": "finished"}, [], {}
+
+    def _say_display(self, header: Dict[str, Any], blobs: Sequence[bytes]) -> None:
+        tag = stdio.TAG.get()
+        serial = self.relay.running if tag is None else tag.serial
+        self.relay.flush()
+        self._control.send(dict(header, serial=serial), *blobs)
+
+    def _need_input(self, serial: int, prompt: str, password: bool) -> None:
+        self.relay.flush()
+        self._control.send({"say": "need-input", "serial": serial, "password": password}, plain.text(prompt))
+
+    # -- beside an eval
+
+    def _serve_side(self) -> None:
+        while True:
+            try:
+                header, blobs = self._side.receive()
+                if header["do"] == "feed":
+                    self.input.feed(header["serial"], blobs[0].decode("utf-8", "surrogatepass"))
+                elif header["do"] == "interrupt":
+                    self._host.interrupt()
+                else:
+                    self._answer(header, json.loads(blobs[0]))
+            except (EOFError, OSError):
+                self._host.router_gone()
+                return
+
+    def _answer(self, header: Dict[str, Any], fields: Dict[str, Any]) -> None:
+        body: Any = None
+        try:
+            body = self._look(header["what"], fields)
+        except Exception as error:  # a hole in the analysis must not silence all later questions
+            self._host.log("%s: %s: %s" % (header["what"], type(error).__name__, error))
+        try:
+            self._side.send({"say": "answer", "number": header["number"]}, json.dumps(body).encode())
+        except ValueError:
+            self._side.send({"say": "answer", "number": header["number"]}, b"null")
+
+    def _look(self, what: str, fields: Dict[str, Any]) -> Any:
+        if what == "is-complete":
+            from .completeness import check
+
+            return check(fields["code"])
+        from . import introspect
+
+        file = fields.get("file")
+        namespace = self.evaluator.namespace(fields.get("module"), file)
+        return introspect.ANSWERS[what](fields, namespace, self._host.lender)
+
+    # -- in a forked child
+
+    def forget(self) -> None:
+        """The router belongs to the parent: keep away from its channels."""
+        self.relay.become_plain()
+        self._control.forget()
+        self._side.forget()
+
+
+class Host:
+    """How a worker lives in its process: what differs between its own process and a host program."""
+
+    main: types.ModuleType
+    lender: Any = None
+    children = False
+    """Whether this eval started processes, which may write to descriptors 1 and 2 after it."""
+
+    def replace_stdio(self, descriptors: List[int]) -> None:
+        """Take these as 1 and 2, so that later output of older children is told apart."""
+
+    def flush_c(self) -> None:
+        """Flush what C code has buffered."""
+
+    def interrupt(self) -> None:
+        """The router asks to look at the interrupt word."""
+
+    def router_gone(self) -> None:
+        """The side channel ended."""
+
+    def log(self, text: str) -> None:
+        """Something of ours went wrong that no reply can tell."""
+
+
+_STARTS_CHILDREN = frozenset(
+    ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec", "pty.spawn")
+)
+
+
+class Process(Host):
+    """A worker that has its process to itself."""
+
+    def __init__(self, lender: Any) -> None:
+        self.lender = lender
+        self.main = types.ModuleType("__main__")
+        self.main.__dict__["__builtins__"] = builtins
+        self._fflush: Optional[Callable[[Optional[int]], Any]] = None
+        self._worker: Optional[Worker] = None
+        self._interrupts: Optional[Interrupts] = None
+
+    def settle(self, worker: Worker, interrupts: Interrupts) -> None:
+        """Make the process a session's: its `__main__`, its streams, its hooks."""
+        from . import hooks
+
+        self._worker, self._interrupts = worker, interrupts
+        sys.modules["__main__"] = self.main
+        sys.argv = [""]
+        sys.stdin = worker.input  # type: ignore[assignment]
+        sys.stdout = stdio.Output("out", 1, stdio.Untagged(worker.relay, "out"))  # type: ignore[assignment]
+        sys.stderr = stdio.Output("err", 2, stdio.Untagged(worker.relay, "err"))  # type: ignore[assignment]
+        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+        self._plain_input, builtins.input = builtins.input, self._input
+        builtins.display = worker.display  # type: ignore[attr-defined]
+        stdio.carry_tags()
+        hooks.install(
+            self.lender,
+            sources=worker.evaluator.sources,
+            ask_password=self._ask_password,
+            extra={"concurrent.futures.thread": stdio.carry_through_pools},
+        )
+        faulthandler.enable(2)  # a crash explains itself in the cause of death
+        sys.addaudithook(self._audit)
+        os.register_at_fork(after_in_child=self._in_child)
+        self._find_fflush()
+
+    def _input(self, prompt: object = "", /) -> str:
+        return stdio.ask_line(self._worker.input, str(prompt), False)  # type: ignore[union-attr]
+
+    def _ask_password(self, prompt: str = "Password: ") -> str:
+        return stdio.ask_line(self._worker.input, prompt, True)  # type: ignore[union-attr]
+
+    def _audit(self, event: str, args: Any) -> None:
+        if event in _STARTS_CHILDREN:
+            self.children = True
+            self._worker.relay.flush()  # type: ignore[union-attr]
+
+    def _in_child(self) -> None:
+        if self._worker is not None:
+            worker, self._worker = self._worker, None
+            worker.forget()
+            self._interrupts.disarm()  # type: ignore[union-attr]
+            builtins.input = self._plain_input
+            sys.stdin = open(os.devnull)
+
+    def _find_fflush(self) -> None:
+        try:
+            import ctypes
+
+            self._fflush = ctypes.CDLL(None).fflush
+        except (ImportError, OSError, AttributeError, TypeError):
+            self._fflush = None  # C code that buffers then flushes when it likes
+
+    def replace_stdio(self, descriptors: List[int]) -> None:
+        for target in (1, 2):
+            source = descriptors.pop(0)
+            os.dup2(source, target)
+            os.close(source)
+
+    def flush_c(self) -> None:
+        if self._fflush is not None:
+            self._fflush(None)
+
+    def interrupt(self) -> None:
+        import signal
+
+        signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT_SIGNAL)
+
+    def router_gone(self) -> None:
+        # The main thread may be deep in user code. Whatever it does, it does it for nobody now.
+        import signal
+
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    def log(self, text: str) -> None:
+        os.write(2, plain.text("nrepl-py worker: %s\n" % text))
+
+
+def _interrupt_signal() -> int:
+    import signal
+
+    # A real-time signal nobody uses (glibc keeps the first two, some runtimes the third).
+    return signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
+
+
+INTERRUPT_SIGNAL = _interrupt_signal()
+
+
+def run(control: Any, side: Any, word: int) -> None:
+    """A worker's whole life in this process, over two sockets and the interrupt word."""
+    from .lend import Lender
+
+    interrupts = Interrupts(word)
+    control, side = wire.Channel(control, interrupts), wire.Channel(side)
+    setup, (env,) = control.receive()
+    host = Process(Lender(setup["lent"]))
+    worker = Worker(control, side, interrupts, host)
+    _surroundings(setup, json.loads(env))
+    host.settle(worker, interrupts)
+    for name in setup["preload"]:
+        __import__(name)
+    interrupts.install(INTERRUPT_SIGNAL)
+    worker.serve(about(setup["start"]))
+    atexit._run_exitfuncs()
+
+
+def _surroundings(setup: Dict[str, Any], env: Dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(setup["cwd"])
+    sys.path[:0] = ["", *setup["python-path"]]
+
+
+def about(start: str) -> Dict[str, Any]:
+    """What `ready` says. `start`: how this worker came to be."""
+    return {
+        "python": sys.version.split()[0],
+        "implementation": sys.implementation.name,
+        "executable": sys.executable or "",
+        "prefix": sys.prefix,
+        "cwd": os.getcwd(),
+        "pid": os.getpid(),
+        "start": start,
+    }

@@ -1,0 +1,136 @@
+"""The wire between router and worker: small JSON headers, opaque blobs.
+
+Two stream sockets join them. On *control* the router says what to evaluate and the worker says
+everything about evals; the worker's main thread reads it while idle, so an eval costs no thread
+switch. On *side* go the questions answered beside a running eval, input, and interrupts where
+signals cannot be aimed; a helper thread sleeps on it and wakes for nothing else.
+
+A frame is 8 bytes (two big-endian u32: header length, body length), the header (a JSON object)
+and the body, a run of blobs whose lengths are the header's `blobs`. Text is UTF-8.
+
+Router → worker, control (key `do`):
+  setup     first of all: cwd, python-path, preload, lent, start; answered by `ready`   blobs: environment (JSON)
+  run       serial, file, line, column, module, values, mime, data, max-data, max-depth,
+            allow-stdin, store-history, print-quota                        blobs: code
+  stdio     fresh descriptors for 1 and 2, attached to the frame's first byte by SCM_RIGHTS
+Router → worker, side:
+  feed      serial                                                         blobs: text ("" = EOF)
+  ask       number, what                                                   blobs: fields (JSON)
+  interrupt serial
+Worker → router (key `say`): see `evaluators/frames.py`, which checks every one of them.
+  control: ready, output, value, display, need-input, failure, finished    side: answer
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import struct
+import threading
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+
+PREFIX = struct.Struct(">II")
+_JOIN_BELOW = 64 << 10  # bytes; up to here a copy is cheaper than a second write
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+
+
+def pack(header: Dict[str, Any], *blobs: bytes) -> List[bytes]:
+    """The frame, as pieces to write one after the other (large blobs are not copied)."""
+    if blobs:
+        header["blobs"] = [len(blob) for blob in blobs]
+    head = _encode(header).encode()
+    size = sum(map(len, blobs))
+    first = PREFIX.pack(len(head), size) + head
+    return [b"".join((first, *blobs))] if size < _JOIN_BELOW else [first, *blobs]
+
+
+def split(header: Dict[str, Any], body: bytes) -> List[bytes]:
+    """The body's blobs."""
+    blobs = []
+    start = 0
+    for length in header.get("blobs", ()):
+        blobs.append(body[start : start + length])
+        start += length
+    return blobs
+
+
+class Shield:
+    """Keeps interrupts out of a stretch of code that must not be torn; this one keeps nothing out."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def wait(self, block: Callable[[], object]) -> None:
+        """Call `block`, letting interrupts through meanwhile."""
+        block()
+
+
+class Channel:
+    """The worker's end of one socket: whole frames in, whole frames out, from any thread.
+
+    A frame that is interrupted half-way stays queued and is finished by the next `send`, so an
+    interrupt never tears the stream. EOFError and OSError mean that the router is gone.
+    """
+
+    def __init__(self, sock: socket.socket, shield: Optional[Shield] = None) -> None:
+        sock.setblocking(True)
+        self.sock = sock
+        self.descriptors: List[int] = []
+        self.shield = shield or Shield()
+        self._lock = threading.Lock()
+        self._unsent: Deque[Any] = deque()
+        self._received = bytearray()
+
+    def send(self, header: Dict[str, Any], *blobs: bytes) -> None:
+        frame = pack(header, *blobs)
+        with self._lock, self.shield:
+            self._unsent.extend(frame)
+            while self._unsent:
+                self._send_some()
+
+    def _send_some(self) -> None:
+        piece = self._unsent[0]
+        try:
+            sent = self.sock.send(piece, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(self.sock, select.POLLOUT)
+            self.shield.wait(poll.poll)
+            return
+        if sent == len(piece):
+            self._unsent.popleft()
+        else:
+            self._unsent[0] = memoryview(piece)[sent:]
+
+    def receive(self) -> Tuple[Dict[str, Any], List[bytes]]:
+        """The next frame: header and blobs. Descriptors that came along are in `descriptors`."""
+        head_size, body_size = PREFIX.unpack(self._exactly(PREFIX.size))
+        header = json.loads(self._exactly(head_size))
+        return header, split(header, self._exactly(body_size))
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._received) < size:
+            data, ancillary, _, _ = self.sock.recvmsg(max(65536, size - len(self._received)), _ANCILLARY)
+            if not data:
+                raise EOFError("the router closed the channel")
+            for level, kind, payload in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    self.descriptors += struct.unpack("%di" % (len(payload) // 4), payload)
+            self._received += data
+        taken = bytes(self._received[:size])
+        del self._received[:size]
+        return taken
+
+    def forget(self) -> None:
+        """In a forked child: close our copy without a word to the router."""
+        self._unsent.clear()
+        os.close(self.sock.detach())
+
+
+_ANCILLARY = socket.CMSG_SPACE(2 * struct.calcsize("i"))

@@ -1,0 +1,177 @@
+"""The warm parent: one process per interpreter that has everything imported and forks sessions.
+
+The router asks over a SEQPACKET socket, one JSON datagram each:
+  router → zygote   {"do": "fork", "number": N} with six descriptors: control, side, stdin, out, err, word
+  zygote → router   {"say": "ready"} · {"say": "failed", "error": TEXT} once, after start
+                    {"say": "forked", "number": N, "pid": PID} with a pidfd
+                    {"say": "exited", "pid": PID, "status": RAW}
+A session's whole process group dies with its leader; all sessions die with the zygote, and the
+zygote with the router.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from typing import Any, Dict, List, Set, Tuple
+
+_PREIMPORT = (
+    "ast", "asyncio", "cmd", "concurrent.futures", "contextvars", "ctypes", "dataclasses", "functools", "inspect",
+    "json", "linecache", "logging", "math", "random", "re", "subprocess", "tempfile", "threading", "traceback",
+    "types", "typing", "uuid", "warnings",
+)  # fmt: skip
+# What most sessions import sooner or later: read once, shared by all.
+_DESCRIPTORS = 6
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended meanwhile
+        os._exit(1)
+
+
+def run_site() -> None:
+    """What `-I -S` left out at start: `site`, as a plain interpreter would run it."""
+    import site
+
+    site.main()
+    if sys.prefix == sys.base_prefix and not site.ENABLE_USER_SITE:
+        site.ENABLE_USER_SITE = True
+        site.addusersitepackages(set())
+
+
+def serve(sock: socket.socket) -> None:
+    """Import everything, say so, then fork on request until the router is gone."""
+    die_with_parent()
+    request, _ = _receive(sock)
+    try:
+        run_site()
+        for name in (*_PREIMPORT, *request["preload"]):
+            __import__(name)
+        from . import display, evaluate, failure, hooks, lend, main, plain, stdio, wire  # noqa: F401
+    except BaseException:
+        import traceback
+
+        _send(sock, {"say": "failed", "error": traceback.format_exc()[-16384:]})
+        return
+    gc.collect()
+    gc.freeze()
+    _Zygote(sock).loop()
+
+
+class _Zygote:
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._children: Set[int] = set()
+        self._wake, write = os.pipe()
+        for fd in (self._wake, write):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def loop(self) -> None:
+        _send(self._sock, {"say": "ready"})
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        try:
+            while True:
+                for fd, _ in poll.poll():
+                    if fd == self._wake:
+                        os.read(self._wake, 4096)
+                        self._reap()
+                    else:
+                        self._fork(*_receive(self._sock))
+        except (EOFError, OSError):
+            for pid in self._children:
+                _kill_group(pid)
+
+    def _reap(self) -> None:
+        while self._children:
+            # Looked at before it is reaped: its number, and so its group's, is not given away yet.
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
+                return
+            _kill_group(found.si_pid)
+            _, status = os.waitpid(found.si_pid, 0)
+            if found.si_pid in self._children:
+                self._children.discard(found.si_pid)
+                _send(self._sock, {"say": "exited", "pid": found.si_pid, "status": status})
+
+    def _fork(self, request: Dict[str, Any], descriptors: List[int]) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._become_worker(parent, descriptors)
+            except BaseException:
+                import traceback
+
+                os.write(2, traceback.format_exc().encode("utf-8", "replace"))
+                os._exit(1)
+            finally:
+                os._exit(0)
+        self._children.add(pid)
+        for fd in descriptors:
+            os.close(fd)
+        pidfd = os.pidfd_open(pid)
+        _send(self._sock, {"say": "forked", "number": request["number"], "pid": pid}, pidfd)
+        os.close(pidfd)
+
+    def _become_worker(self, parent: int, descriptors: List[int]) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        die_with_parent()
+        if os.getppid() != parent:
+            os._exit(1)
+        self._sock.close()
+        control, side, *standard, word = descriptors
+        for target, fd in enumerate(standard):
+            os.dup2(fd, target)
+            os.close(fd)
+        _reseed()
+        from . import main
+
+        main.run(socket.socket(fileno=control), socket.socket(fileno=side), word)
+
+
+def _reseed() -> None:
+    """Forks share the state of random generators; `random` reseeds itself, numpy does not."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _send(sock: socket.socket, message: Dict[str, Any], *descriptors: int) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("%di" % len(descriptors), *descriptors))]
+    sock.sendmsg([json.dumps(message).encode()], rights if descriptors else [])
+
+
+def _receive(sock: socket.socket) -> Tuple[Dict[str, Any], List[int]]:
+    data, ancillary, _, _ = sock.recvmsg(65536, socket.CMSG_SPACE(_DESCRIPTORS * 4))
+    if not data:
+        raise EOFError
+    descriptors: List[int] = []
+    for _, _, payload in ancillary:
+        descriptors += struct.unpack("%di" % (len(payload) // 4), payload)
+    return json.loads(data), descriptors

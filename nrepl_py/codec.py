@@ -25,12 +25,16 @@ interpreter's recursion limit."""
 
 
 def encode(message: dict[str, Any], codec: str) -> bytes:
-    """The message as one frame's payload; `codec` is `json` or `msgpack`."""
-    if codec == "msgpack":
-        return _pack(message)
-    if "data" in message:
-        message = message | {"data": _json_bytes(message["data"])}
-    return to_json(message)
+    """The message as one frame's payload; `codec` is `json` or `msgpack`. Lone surrogates, which
+    a client's own text may hold, become backslash escapes."""
+    try:
+        if codec == "msgpack":
+            return _pack(message)
+        if "data" in message:
+            message = message | {"data": _json_bytes(message["data"])}
+        return to_json(message)
+    except UnicodeEncodeError:
+        return encode(_escape_surrogates(message), codec)
 
 
 def decode(frame: bytes | str, codec: str) -> dict[str, Any]:
@@ -104,7 +108,7 @@ def _check(value: Any, depth: int) -> None:
         if isinstance(value, dict):
             if not all(isinstance(key, str) for key in value):
                 raise ValueError("a map has a key that is not a string")
-            value = list(value.values())
+            value = [*value, *value.values()]
         for item in value:
             _check(item, depth - 1)
     elif isinstance(value, float):
@@ -118,6 +122,16 @@ def _check(value: Any, depth: int) -> None:
             value.encode()  # a lone surrogate, which JSON can spell, has no UTF-8: UnicodeEncodeError is a ValueError
     elif value is not None and not isinstance(value, bytes):
         raise ValueError(f"{type(value).__name__} is not part of the protocol")  # MessagePack's timestamp
+
+
+def _escape_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_escape_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_escape_surrogates(key): _escape_surrogates(item) for key, item in value.items()}
+    return value
 
 
 def _json_bytes(value: Any) -> Any:

@@ -56,7 +56,7 @@ class Record(Struct, kw_only=True, rename="kebab", omit_defaults=True):
 # -- shapes inside replies ----------------------------------------------------------------------
 
 
-class Frame(Record):
+class Frame(Record, omit_defaults=False):
     """One entry of a traceback."""
 
     file: str
@@ -431,7 +431,7 @@ class Lookup(Request, kw_only=True, tag="lookup"):
 class IsComplete(Request, kw_only=True, tag="is-complete"):
     """Whether a REPL should run this code, or let the user go on typing."""
 
-    errors = ("unknown-session", "unavailable", "busy")
+    errors = ("unknown-session", "unavailable", "busy", "not-supported")
     reply = IsCompleteReply
 
     code: str

@@ -235,7 +235,7 @@ class LocalEvaluator:
         env = {
             name: value for name, value in os.environ.items() if _is_base(name) or name in spec.inherit_env
         }
-        return env | {"MPLBACKEND": "Agg"} | spec.env
+        return env | spec.env
 
     async def _abandon(self, worker: _Worker) -> None:
         """A start that failed: nothing of it stays, and no event is told."""

@@ -50,13 +50,13 @@ def boot(arguments: List[str]) -> None:
 
         zygote.serve(socket.socket(fileno=numbers[0]))
     else:
-        from _nrepl_worker import main, zygote
+        from _nrepl_worker import process, zygote
 
         for number in numbers:  # inherited by us, but not by what the session starts
             os.set_inheritable(number, False)
         zygote.die_with_parent()
         zygote.run_site()
-        main.run(socket.socket(fileno=numbers[0]), socket.socket(fileno=numbers[1]), numbers[2])
+        process.run(socket.socket(fileno=numbers[0]), socket.socket(fileno=numbers[1]), numbers[2])
 
 
 boot(sys.argv[2:])

@@ -14,6 +14,7 @@ import inspect
 import linecache
 import os
 import sys
+from functools import partial
 from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
@@ -57,10 +58,17 @@ class Evaluator:
         self._remember(file, code, line, column)
         tree = self._parse(code, file, line, column)
         for node in _steps(tree, values):
-            result = self._step(node, file, namespace)
-            if isinstance(node, ast.Expr):
-                self._store(result, request["store-history"])
-                show(Shown(result, node.lineno, node.end_lineno or node.lineno, node is tree.body[-1]))
+
+            def give(value: Any, place: Any, last: bool = False) -> None:
+                self._store(value, request["store-history"])
+                show(Shown(value, place.lineno, place.end_lineno or place.lineno, last))
+
+            if isinstance(node, ast.Interactive):
+                self._step_showing(node, file, namespace, partial(give, place=node.body[0]))
+            else:
+                result = self._step(node, file, namespace)
+                if isinstance(node, ast.Expr):
+                    give(result, node, node is tree.body[-1])
 
     def namespace(self, module: Optional[str], file: Optional[str]) -> Dict[str, Any]:
         """Where code of this module runs. Raises ModuleNotFoundError."""
@@ -93,12 +101,25 @@ class Evaluator:
         return tree
 
     def _step(self, node: ast.AST, file: str, namespace: Dict[str, Any]) -> Any:
+        mode = "exec"
         if isinstance(node, ast.Expr):
-            code = compile(ast.Expression(node.value), file, "eval", self._flags, dont_inherit=True)
-        else:
-            code = compile(node, file, "exec", self._flags, dont_inherit=True)  # type: ignore[arg-type]
+            node, mode = ast.Expression(node.value), "eval"
+        elif isinstance(node, ast.Interactive):
+            mode = "single"
+        code = compile(node, file, mode, self._flags, dont_inherit=True)  # type: ignore[arg-type]
         result = eval(code, namespace)
         return self._await(result) if code.co_flags & inspect.CO_COROUTINE else result
+
+    def _step_showing(
+        self, node: ast.Interactive, file: str, namespace: Dict[str, Any], give: Callable[[Any], None]
+    ) -> None:
+        """A statement whose inner expressions show their values, as in an interactive interpreter."""
+        saved = sys.displayhook
+        sys.displayhook = lambda value: None if value is None else give(value)
+        try:
+            self._step(node, file, namespace)
+        finally:
+            sys.displayhook = saved
 
     def _await(self, coroutine: Any) -> Any:
         import asyncio
@@ -158,19 +179,16 @@ class Evaluator:
 
 
 def _steps(tree: ast.Module, values: str) -> Iterator[ast.AST]:
-    """What to run one after the other; an `Expr` gives a value to show."""
-    pending: List[ast.stmt] = []
-    for statement in tree.body:
-        wanted = values == "all" or (values == "last" and statement is tree.body[-1])
-        if not (wanted and isinstance(statement, ast.Expr)):
-            pending.append(statement)
-            continue
-        if pending:
-            yield ast.Module(pending, [])
-            pending = []
-        yield statement
-    if pending:
-        yield ast.Module(pending, [])
+    """What to run one after the other: an `Expr` gives a value, an `Interactive` may give several."""
+    if values == "all":
+        for statement in tree.body:
+            yield statement if isinstance(statement, ast.Expr) else ast.Interactive([statement])
+    elif values == "last" and tree.body and isinstance(tree.body[-1], ast.Expr):
+        if tree.body[:-1]:
+            yield ast.Module(tree.body[:-1], [])
+        yield tree.body[-1]
+    else:
+        yield tree
 
 
 def _shift(tree: ast.Module, line: int, column: int) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from types import TracebackType
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import plain
-
-OURS = "<nrepl-py>"
-"""What the file names of the worker's own modules begin with."""
 
 _MAX_FRAMES = 100  # of one error; a deep recursion shows both its ends
 _MAX_NESTED = 16  # levels of cause, context and group
@@ -42,7 +40,10 @@ def _without_ours(tb: Optional[TracebackType]) -> Optional[TracebackType]:
 
 
 def _is_ours(file: str) -> bool:
-    return file.startswith(OURS)
+    return os.path.dirname(file) == _OURS
+
+
+_OURS = os.path.dirname(_is_ours.__code__.co_filename)  # handed over as source, it is no real directory
 
 
 def _info(

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import types
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 from . import stdio, wire
 from .interrupt import ThreadInterrupts
@@ -24,14 +24,24 @@ class Streams:
 
     def __init__(self) -> None:
         self._inputs: Dict[stdio.Relay, stdio.Input] = {}
-        self._saved = (sys.stdout, sys.stderr, sys.stdin, builtins.input)
-        sys.stdout = stdio.Output("out", None, sys.stdout)  # type: ignore[assignment]
-        sys.stderr = stdio.Output("err", None, sys.stderr)  # type: ignore[assignment]
+        self._program = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
+        self._program_input = builtins.input
+        self._ours = {
+            "stdin": _Input(self._source, sys.stdin),
+            "stdout": stdio.Output("out", None, sys.stdout),
+            "stderr": stdio.Output("err", None, sys.stderr),
+        }
+        for name, stream in self._ours.items():
+            setattr(sys, name, stream)
         builtins.input = self._input
         self._undo: Callable[[], None] = stdio.carry_tags()
 
     def restore(self) -> None:
-        sys.stdout, sys.stderr, sys.stdin, builtins.input = self._saved
+        """Put back what the program had, unless it has put something else there meanwhile."""
+        for name, stream in self._ours.items():
+            if getattr(sys, name) is stream:
+                setattr(sys, name, self._program[name])
+        builtins.input = self._program_input
         self._undo()
 
     def add(self, worker: Worker) -> None:
@@ -40,12 +50,30 @@ class Streams:
     def remove(self, worker: Worker) -> None:
         self._inputs.pop(worker.relay, None)
 
-    def _input(self, prompt: object = "", /) -> str:
+    def _source(self) -> Optional[stdio.Input]:
+        """The input of the session that the calling code belongs to, if any."""
         tag = stdio.TAG.get()
-        source = None if tag is None else self._inputs.get(tag.relay)
+        return None if tag is None else self._inputs.get(tag.relay)
+
+    def _input(self, prompt: object = "", /) -> str:
+        source = self._source()
         if source is None:
-            return self._saved[3](prompt)
+            return self._program_input(prompt)
         return stdio.ask_line(source, str(prompt), False)
+
+
+class _Input:
+    """`sys.stdin`: the session's for a session's code, the program's for everyone else."""
+
+    def __init__(self, source: Callable[[], Optional[stdio.Input]], program: Any) -> None:
+        self._source = source
+        self._program = program
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source() or self._program, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source() or self._program)
 
 
 class Thread(Host):

@@ -7,15 +7,12 @@ on the side channel, for what must be answered while an eval runs.
 
 from __future__ import annotations
 
-import atexit
-import builtins
-import faulthandler
 import json
 import os
 import sys
 import threading
 import types
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
 from . import display, failure, plain, stdio, wire
 from .evaluate import Evaluator, Shown
@@ -202,6 +199,7 @@ class Worker:
                 else:
                     self._answer(header, json.loads(blobs[0]))
             except (EOFError, OSError):
+                self._side.sock.close()
                 self._host.router_gone()
                 return
 
@@ -258,136 +256,6 @@ class Host:
 
     def log(self, text: str) -> None:
         """Something of ours went wrong that no reply can tell."""
-
-
-_STARTS_CHILDREN = frozenset(
-    ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec", "pty.spawn")
-)
-
-
-class Process(Host):
-    """A worker that has its process to itself."""
-
-    def __init__(self, lender: Any) -> None:
-        self.lender = lender
-        self.main = types.ModuleType("__main__")
-        self.main.__dict__["__builtins__"] = builtins
-        self._fflush: Optional[Callable[[Optional[int]], Any]] = None
-        self._worker: Optional[Worker] = None
-        self._interrupts: Optional[Interrupts] = None
-
-    def settle(self, worker: Worker, interrupts: Interrupts) -> None:
-        """Make the process a session's: its `__main__`, its streams, its hooks."""
-        from . import hooks
-
-        self._worker, self._interrupts = worker, interrupts
-        sys.modules["__main__"] = self.main
-        sys.argv = [""]
-        sys.stdin = worker.input  # type: ignore[assignment]
-        sys.stdout = stdio.Output("out", 1, stdio.Untagged(worker.relay, "out"))  # type: ignore[assignment]
-        sys.stderr = stdio.Output("err", 2, stdio.Untagged(worker.relay, "err"))  # type: ignore[assignment]
-        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
-        self._plain_input, builtins.input = builtins.input, self._input
-        builtins.display = worker.display  # type: ignore[attr-defined]
-        stdio.carry_tags()
-        hooks.install(
-            self.lender,
-            sources=worker.evaluator.sources,
-            ask_password=self._ask_password,
-            extra={"concurrent.futures.thread": stdio.carry_through_pools},
-        )
-        faulthandler.enable(2)  # a crash explains itself in the cause of death
-        sys.addaudithook(self._audit)
-        os.register_at_fork(after_in_child=self._in_child)
-        self._find_fflush()
-
-    def _input(self, prompt: object = "", /) -> str:
-        return stdio.ask_line(self._worker.input, str(prompt), False)  # type: ignore[union-attr]
-
-    def _ask_password(self, prompt: str = "Password: ") -> str:
-        return stdio.ask_line(self._worker.input, prompt, True)  # type: ignore[union-attr]
-
-    def _audit(self, event: str, args: Any) -> None:
-        if event in _STARTS_CHILDREN:
-            self.children = True
-            self._worker.relay.flush()  # type: ignore[union-attr]
-
-    def _in_child(self) -> None:
-        if self._worker is not None:
-            worker, self._worker = self._worker, None
-            worker.forget()
-            self._interrupts.disarm()  # type: ignore[union-attr]
-            builtins.input = self._plain_input
-            sys.stdin = open(os.devnull)
-
-    def _find_fflush(self) -> None:
-        try:
-            import ctypes
-
-            self._fflush = ctypes.CDLL(None).fflush
-        except (ImportError, OSError, AttributeError, TypeError):
-            self._fflush = None  # C code that buffers then flushes when it likes
-
-    def replace_stdio(self, descriptors: List[int]) -> None:
-        for target in (1, 2):
-            source = descriptors.pop(0)
-            os.dup2(source, target)
-            os.close(source)
-
-    def flush_c(self) -> None:
-        if self._fflush is not None:
-            self._fflush(None)
-
-    def interrupt(self) -> None:
-        import signal
-
-        signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT_SIGNAL)
-
-    def router_gone(self) -> None:
-        # The main thread may be deep in user code. Whatever it does, it does it for nobody now.
-        import signal
-
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
-
-    def log(self, text: str) -> None:
-        os.write(2, plain.text("nrepl-py worker: %s\n" % text))
-
-
-def _interrupt_signal() -> int:
-    import signal
-
-    # A real-time signal nobody uses (glibc keeps the first two, some runtimes the third).
-    return signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
-
-
-INTERRUPT_SIGNAL = _interrupt_signal()
-
-
-def run(control: Any, side: Any, word: int) -> None:
-    """A worker's whole life in this process, over two sockets and the interrupt word."""
-    from .lend import Lender
-
-    interrupts = Interrupts(word)
-    control, side = wire.Channel(control, interrupts), wire.Channel(side)
-    setup, (env,) = control.receive()
-    host = Process(Lender(setup["lent"]))
-    worker = Worker(control, side, interrupts, host)
-    _surroundings(setup, json.loads(env))
-    host.settle(worker, interrupts)
-    for name in setup["preload"]:
-        __import__(name)
-    interrupts.install(INTERRUPT_SIGNAL)
-    worker.serve(about(setup["start"]))
-    atexit._run_exitfuncs()
-
-
-def _surroundings(setup: Dict[str, Any], env: Dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(env)
-    os.chdir(setup["cwd"])
-    sys.path[:0] = ["", *setup["python-path"]]
 
 
 def about(start: str) -> Dict[str, Any]:

@@ -62,7 +62,7 @@ def serve(sock: socket.socket) -> None:
         run_site()
         for name in (*_PREIMPORT, *request["preload"]):
             __import__(name)
-        from . import display, evaluate, failure, hooks, lend, main, plain, stdio, wire  # noqa: F401
+        from . import display, evaluate, failure, hooks, lend, main, plain, process, stdio, wire  # noqa: F401
     except BaseException:
         import traceback
 
@@ -145,9 +145,9 @@ class _Zygote:
             os.dup2(fd, target)
             os.close(fd)
         _reseed()
-        from . import main
+        from . import process
 
-        main.run(socket.socket(fileno=control), socket.socket(fileno=side), word)
+        process.run(socket.socket(fileno=control), socket.socket(fileno=side), word)
 
 
 def _reseed() -> None:

@@ -1,0 +1,136 @@
+"""`nrepl-py`: the commands and their options.
+
+Exit codes: 0; 1 where something failed (the reason on stderr, in one line); 2 for a usage error; 130
+after Ctrl-C; and what `eval` says of its own. `--help` and `--version` load nothing but this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from nrepl_py import __version__
+
+INTERRUPTED = 130
+"""What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
+
+BROKEN_PIPE = 141
+"""What a shell reports for a program whose reader went away: 128 + SIGPIPE."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code. Raises SystemExit for usage errors and `--help`."""
+    args = _parser().parse_args(argv)
+    module, _, function = args.run.partition(":")
+    from nrepl_py.errors import NreplError
+
+    try:
+        code: int = getattr(importlib.import_module(f"nrepl_py.cli.{module}"), function)(args)
+        sys.stdout.flush()
+        return code
+    except NreplError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered must not fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        return _fail(f"{args.command} failed: {type(error).__name__}: {error}")
+
+
+def _fail(sentence: str) -> int:
+    print(f"nrepl-py: {sentence}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nrepl-py", description="Evaluate Python in live sessions.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"nrepl-py {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: str, help: str, description: str = "") -> argparse.ArgumentParser:
+        about = description or f"{help[0].upper()}{help[1:]}."
+        added = commands.add_parser(name, help=help, description=about, allow_abbrev=False)
+        added.set_defaults(run=run)
+        return added
+
+    _serve(command("serve", "serve:serve", "run a server until SIGTERM or Ctrl-C"))
+    _eval(
+        command(
+            "eval",
+            "evaluate:evaluate",
+            "evaluate code and print what it says, its value last",
+            "Evaluate code on the server of this directory, or without one in a process of its own. Prints output as it "
+            "comes and the value last. Exit code: 0, 1 if the code raised, 130 if it was interrupted, or what it exits with.",
+        )
+    )
+    repl = command("repl", "repl:repl", "evaluate line by line, with history and completions")
+    _session_options(repl)
+    _where(repl)
+    sessions = command("sessions", "manage:sessions", "list the server's sessions")
+    sessions.add_argument("--json", action="store_true", help="as one JSON list")
+    _where(sessions)
+    close = command("close", "manage:close", "end a session")
+    close.add_argument("session", metavar="SESSION", help="its id or name")
+    _where(close)
+    interrupt = command("interrupt", "manage:interrupt", "interrupt what runs in a session")
+    interrupt.add_argument("session", metavar="SESSION", help="its id or name")
+    interrupt.add_argument("--id", help="only the eval with this id")
+    interrupt.add_argument("--all", action="store_true", help="cancel what waits in the queue too")
+    _where(interrupt)
+    _where(command("describe", "manage:describe", "say what the server is and can do, as JSON"))
+    stop = command("stop", "manage:stop", "stop the server, and wait until it has ended")
+    _files(stop)
+    return parser
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--host", help="address to listen on (127.0.0.1)")
+    add("--port", type=int, help="port to listen on; 0 picks one (0, or none beside --unix)")
+    add("--unix", metavar="PATH", help="Unix socket to listen on")
+    add("--connection-file", metavar="PATH", help="where clients find the server (in the user's runtime directory)")
+    add("--python", metavar="EXE", help="interpreter of sessions (the server's own)")
+    add("--preload", metavar="MODULES", help="modules imported before a session starts, separated by commas")
+    add("--config", metavar="FILE", help="TOML file with settings")
+    add("--log-level", choices=("debug", "info", "warning", "error"), help="least level logged (info)")
+    add("--log-format", choices=("text", "json"), help="a readable line each, or one JSON object (text)")
+    add("--log-file", metavar="PATH", help="file to log to; reopened on SIGHUP (stderr)")
+    add("--allow-origin", action="append", metavar="ORIGIN", help="a web page's origin that may connect; repeatable")
+    add("--allow-host", action="append", metavar="HOST", help="a further name the server is reached by; repeatable")
+    add("--insecure", action="store_true", default=None, help="listen beyond this machine without TLS")
+
+
+def _eval(parser: argparse.ArgumentParser) -> None:
+    code = parser.add_mutually_exclusive_group(required=True)
+    code.add_argument("code", nargs="?", metavar="CODE", help="what to evaluate; - reads it from standard input")
+    code.add_argument("--file", metavar="FILE", help="evaluate this file's contents")
+    parser.add_argument("--json", action="store_true", help="print the raw messages, one line each")
+    _session_options(parser)
+    _where(parser)
+
+
+def _session_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--session", metavar="NAME", help="a session that lives on; made if there is none so named")
+    parser.add_argument("--python", metavar="EXE", help="interpreter of a session made for this call")
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    """Which server; a token is never given on the command line, where everyone can read it."""
+    where: Any = parser.add_argument_group("which server", "The token is in the file NREPL_PY_TOKEN_FILE names.")
+    where.add_argument("--url", help="its address, ws://HOST:PORT")
+    where.add_argument("--unix", metavar="PATH", help="its Unix socket")
+    _files(where)
+
+
+def _files(parser: Any) -> None:
+    parser.add_argument("--directory", metavar="DIR", help="the server started in DIR, or nearest above (here)")
+    parser.add_argument("--connection-file", metavar="PATH", help="the server that wrote this file")

@@ -1,0 +1,38 @@
+"""`nrepl-py serve`: flags become settings; the server does the rest."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from nrepl_py.client.address import TOKEN_FILE
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until told to stop; returns the exit code."""
+    from nrepl_py import config
+    from nrepl_py.server.main import main
+
+    flags = {
+        "host": args.host,
+        "port": args.port,
+        "unix": args.unix,
+        "connection_file": args.connection_file,
+        "python": args.python,
+        "preload": None if args.preload is None else [name.strip() for name in args.preload.split(",") if name.strip()],
+        "log_level": args.log_level,
+        "log_format": args.log_format,
+        "log_file": args.log_file,
+        "allow_origins": args.allow_origin,
+        "allow_hosts": args.allow_host,
+        "insecure": args.insecure,
+    }
+    # A client's variable, which may well be set where a server is started.
+    environ = {name: value for name, value in os.environ.items() if name != TOKEN_FILE}
+    try:
+        settings = config.load(flags, config=args.config, environ=environ)
+    except config.ConfigError as error:
+        print(f"nrepl-py: {error}", file=sys.stderr, flush=True)
+        return 2
+    return main(settings)

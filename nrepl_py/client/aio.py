@@ -1,0 +1,495 @@
+"""The asyncio client: a server's sessions as objects.
+
+    async with connect() as client:
+        async with await client.clone() as session:
+            result = await session.eval("6 * 7")        # EvalResult; result.value == "42"
+            async for message in session.stream("for i in range(3): print(i)"):
+                print(message.get("out"))
+
+Requests may overlap freely; each waits only for its own replies. An error reply is raised as its
+class of `nrepl_py.errors`; errors of the code evaluated are in its result. Messages are dicts as on
+the wire. All of it belongs to the event loop that connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import tokenize
+from collections.abc import Callable, Generator
+from typing import Any, Final, Literal, TypedDict, Unpack
+
+import websockets.asyncio.client
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from nrepl_py import __version__, codec, errors
+from nrepl_py.client.address import Address, NoServer, resolve
+from nrepl_py.client.connection import Connection, ConnectionLost
+from nrepl_py.client.results import EvalResult
+from nrepl_py.client.stream import Inbox, OnInput, OnMessage, Stream
+from nrepl_py.ops import SUBPROTOCOLS
+
+MAX_FRAME: Final = 4 << 20
+"""Bytes of the largest frame taken: the server's own default."""
+
+MAX_VALUE: Final = 256 << 20
+"""Bytes of `data` and `mime` taken in one message: the server's own default; it is held once."""
+
+OPEN_SECONDS: Final = 10
+"""Until a server must have accepted the connection; as long as it waits for a token."""
+
+PING_SECONDS: Final = 60
+"""Until a ping must be answered: long enough for a program that blocks its own event loop a while."""
+
+
+FAREWELL_SECONDS: Final = 1
+"""For the interrupts of evals that were left, when the connection closes and the server does not read."""
+
+
+class EvalOptions(TypedDict, total=False):
+    """The options of `eval`, as the protocol describes them; absent ones are the server's to choose."""
+
+    file: str
+    """Where the code comes from; echoed in tracebacks as it is."""
+    line: int
+    """The line of `file` the code begins at, from 1."""
+    column: int
+    """The column of its first line, from 0, in code points."""
+    module: str
+    """Evaluate in that imported module; "auto": the one whose file is `file`."""
+    values: Literal["last", "all", "none"]
+    mime: list[str]
+    """MIME types wanted beside the text."""
+    data: bool
+    """Send the value itself, if it is plain data."""
+    timeout: float
+    """Seconds from its start until the eval is interrupted."""
+    kill_after: float
+    """Seconds from then until its worker is killed."""
+    allow_stdin: bool
+    store_history: bool
+    print_quota: int
+    """Bytes of one value's text."""
+
+
+class Client:
+    """One connection; made by `connect`. `server`, `principal` and `capabilities` are what `hello` said."""
+
+    def __init__(self, websocket: websockets.asyncio.client.ClientConnection, address: Address) -> None:
+        self.address = address
+        self.server: dict[str, str] = {}
+        self.principal = ""
+        self.capabilities: frozenset[str] = frozenset()
+        self.on_other: Callable[[dict[str, Any]], object] | None = None
+        """Called with each message that answers no open request: events of sessions, output of threads
+        that outlived their eval (`late`), evals of other clients. Must be quick."""
+        self.codec = SUBPROTOCOLS.get(websocket.subprotocol or "", "json")
+        self._websocket = websocket
+        self._loop = asyncio.get_running_loop()
+        self._connection = Connection(secrets.token_hex(4))
+        self._inboxes: dict[str, Inbox] = {}
+        self._farewells: set[asyncio.Task[None]] = set()
+        self._reader = self._loop.create_task(self._read())
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection. Open requests end with `ConnectionLost`; sessions live on, and so do
+        their evals, except those whose consumer left them. Idempotent."""
+        await asyncio.sleep(0)  # Streams dropped just now get to say goodbye.
+        if self._farewells:
+            await asyncio.wait(self._farewells, timeout=FAREWELL_SECONDS)
+        self._end("this client was closed")
+        await self._websocket.close()
+        await self._reader
+
+    async def clone(
+        self,
+        *,
+        name: str | None = None,
+        python: str | None = None,
+        cwd: str | None = None,
+        env: dict[str, str] | None = None,
+        inherit_env: list[str] | None = None,
+        preload: list[str] | None = None,
+        idle: float | None = None,
+        session: str | None = None,
+    ) -> Session:
+        """A new session, in a worker of its own: interpreter, directory and environment as asked, else
+        the server's. Raises `StartFailed` with the interpreter's own words, `NoCapacity`, `QuotaExceeded`."""
+        reply = await self.request(
+            "clone",
+            name=name,
+            python=python,
+            cwd=cwd,
+            env=env,
+            inherit_env=inherit_env,
+            preload=preload,
+            idle=idle,
+            session=session,
+        )
+        return Session(self, reply["new-session"], reply.get("info"))
+
+    def session(self, id_or_name: str) -> Session:
+        """A session that exists already. Not checked here: its first request raises `UnknownSession`."""
+        return Session(self, id_or_name)
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        """One map for each session of this principal: id, name, state, epoch, python, cwd, …"""
+        sessions: list[dict[str, Any]] = (await self.request("ls-sessions"))["sessions"]
+        return sessions
+
+    async def describe(self) -> dict[str, Any]:
+        """What the server is and can do: ops, versions, sandbox, limits, transports."""
+        reply = await self.request("describe")
+        return {name: value for name, value in reply.items() if name not in ("id", "status")}
+
+    async def eval(
+        self,
+        code: str,
+        *,
+        on_message: OnMessage | None = None,
+        on_input: OnInput | None = None,
+        check: bool = False,
+        **options: Unpack[EvalOptions],
+    ) -> EvalResult:
+        """Evaluate in a fresh session that ends with the eval. Else as `Session.eval`."""
+        return await Session(self, None).eval(code, on_message=on_message, on_input=on_input, check=check, **options)
+
+    def stream(self, code: str, **options: Unpack[EvalOptions]) -> Stream:
+        """The messages of an eval in a fresh session that ends with it. Else as `Session.stream`."""
+        return Session(self, None).stream(code, **options)
+
+    async def request(self, op: str, /, **fields: Any) -> dict[str, Any]:
+        """Send any request and return its last reply. Fields may be written with underscores; those
+        that are None are left out. Raises the error reply as its class, or `ConnectionLost`."""
+        request, inbox = self.open(op, fields)
+        try:
+            await self.write(request)
+            while not (incoming := await inbox.get()).last:
+                pass
+        finally:
+            self.forget(request["id"])
+        if incoming.error is not None:
+            raise incoming.error
+        return incoming.message
+
+    def open(self, op: str, fields: dict[str, Any]) -> tuple[dict[str, Any], Inbox]:
+        """Open a request; returns the message to `write`, and where its replies come in. `forget` it
+        in the end. Raises `ConnectionLost` once it is."""
+        request = self._connection.request(op, fields)
+        inbox = self._inboxes[request["id"]] = Inbox()
+        return request, inbox
+
+    async def write(self, request: dict[str, Any]) -> None:
+        """Send an opened request. Raises `InvalidMessage` where it cannot be encoded."""
+        try:
+            payload = codec.encode(request, self.codec)
+        except (TypeError, ValueError, OverflowError) as error:
+            self._connection.unsent(request["id"])
+            raise errors.InvalidMessage(f"{request['op']}: the request cannot be encoded: {error}") from None
+        try:
+            await self._websocket.send(payload, text=self.codec == "json")
+        except ConnectionClosed:
+            pass  # The reader ends every open request, this one included.
+
+    def forget(self, id: str) -> None:
+        """Drop the replies to a request that are still to come."""
+        self._inboxes.pop(id, None)
+
+    def leave(self, id: str, session: str | None) -> None:
+        """Forget an eval, and interrupt it if it is still open. From any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._leave, id, session)
+
+    def _leave(self, id: str, session: str | None) -> None:
+        self.forget(id)
+        if id in self._connection.open:
+            task = self._loop.create_task(self._say_goodbye(id, session))
+            self._farewells.add(task)
+            task.add_done_callback(self._farewells.discard)
+
+    async def _say_goodbye(self, id: str, session: str | None) -> None:
+        try:
+            fields = {"session": session, "interrupt-id": id}
+            await self.write(self._connection.request("interrupt", fields))
+        except ConnectionLost:
+            pass
+
+    async def _read(self) -> None:
+        reason = None
+        try:
+            async for frame in self._websocket:
+                self._route(codec.decode(frame, "json" if isinstance(frame, str) else "msgpack"))
+        except ConnectionClosed:
+            pass
+        except errors.NreplError as error:
+            reason = f"the server broke the protocol: {error}"
+            await self._websocket.close(1002)
+        finally:
+            self._end(reason or self._why_closed())
+
+    def _route(self, message: dict[str, Any]) -> None:
+        incoming = self._connection.received(message)
+        if incoming.id is not None:
+            inbox = self._inboxes.get(incoming.id)
+            if inbox is not None:
+                inbox.put(incoming)
+        elif self.on_other is not None:
+            try:
+                self.on_other(message)
+            except Exception as error:
+                self._loop.call_exception_handler({"message": "on_other failed", "exception": error})
+
+    def _end(self, reason: str) -> None:
+        ended, error = self._connection.lost(reason)
+        for id in ended:
+            inbox = self._inboxes.pop(id, None)
+            if inbox is not None:
+                inbox.fail(error)
+
+    def _why_closed(self) -> str:
+        code, reason = self._websocket.close_code, self._websocket.close_reason
+        if code in (None, 1006):
+            return f"the connection to {self.address} broke"
+        return f"the server closed the connection ({code}{f', {reason}' if reason else ''})"
+
+
+class Session:
+    """A session, by its id or name. As a context manager it is closed at the end."""
+
+    def __init__(self, client: Client, ref: str | None, info: dict[str, Any] | None = None) -> None:
+        self.client = client
+        self.id = ref
+        """Its id, or the name it was asked for by; None: evals run in fresh sessions."""
+        self.info = info or {}
+        """What `clone` said of it."""
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        try:
+            await self.close()
+        except (errors.UnknownSession, ConnectionLost):
+            pass
+
+    async def eval(
+        self,
+        code: str,
+        *,
+        on_message: OnMessage | None = None,
+        on_input: OnInput | None = None,
+        check: bool = False,
+        **options: Unpack[EvalOptions],
+    ) -> EvalResult:
+        """Evaluate, and return all it came to once it has ended. `on_message(message)` is called with
+        each message as it comes; `on_input(prompt, password)` when the code reads input, and returns
+        a line, or None for end of file (see `Stream.result`; without it reads get EOFError).
+        `check`: raise `EvalError` unless the result is `ok`. Cancelled, it interrupts the eval."""
+        stream = self.stream(code, **with_input(on_input, options))
+        result = await stream.result(on_message=on_message, on_input=on_input)
+        return result.raise_for_error() if check else result
+
+    def stream(self, code: str, **options: Unpack[EvalOptions]) -> Stream:
+        """The eval's messages as they come, the last with `done` in its `status`. Nothing is sent
+        before the first is asked for. Answer `need-input` with `stdin`. Leaving the loop early
+        interrupts the eval. Messages not taken yet are kept, without bound."""
+        return Stream(self.client, "eval", self.id, {"session": self.id, "code": code, **options})
+
+    async def load_file(
+        self,
+        path: str | os.PathLike[str],
+        code: str | None = None,
+        *,
+        on_message: OnMessage | None = None,
+        on_input: OnInput | None = None,
+        check: bool = False,
+        **options: Unpack[EvalOptions],
+    ) -> EvalResult:
+        """Evaluate a file's contents as that file: `code` if given (an editor's buffer), else read
+        here, in the encoding it declares. Else as `eval`, with `values="none"` by default."""
+        stream = self.stream_file(path, code, **with_input(on_input, options))
+        result = await stream.result(on_message=on_message, on_input=on_input)
+        return result.raise_for_error() if check else result
+
+    def stream_file(
+        self, path: str | os.PathLike[str], code: str | None = None, **options: Unpack[EvalOptions]
+    ) -> Stream:
+        """The messages of `load_file`, as `stream`. Raises OSError, or SyntaxError for its encoding."""
+        if code is None:
+            with tokenize.open(os.fspath(path)) as file:
+                code = file.read()
+        fields = {"session": self.id, "file": os.fspath(path), "code": code, **options}
+        return Stream(self.client, "load-file", self.id, fields)
+
+    async def interrupt(self, id: str | None = None, *, all: bool = False) -> dict[str, Any]:
+        """Interrupt the eval `id`, else the running one; `all`: cancel the queue too. Returns the reply
+        once that eval has ended: `stages` says what was done, `status` may have `session-idle`,
+        `interrupt-id-mismatch`, or `still-running` after 5 s."""
+        return await self.client.request("interrupt", session=self.id, interrupt_id=id, all=all or None)
+
+    async def stdin(self, text: str) -> None:
+        """Append to the input of the running eval; "" is one end of file."""
+        await self.client.request("stdin", session=self.id, stdin=text)
+
+    async def completions(
+        self, code: str, cursor: int | None = None, *, module: str | None = None, file: str | None = None
+    ) -> list[dict[str, Any]]:
+        """What may stand at the cursor (default: the end): maps with `candidate`, `type`, `start`, …;
+        the candidate replaces `start`–cursor. Beside a running eval; never runs user code."""
+        reply = await self._ask("completions", code, cursor, module=module, file=file)
+        completions: list[dict[str, Any]] = reply["completions"]
+        return completions
+
+    async def signature(
+        self, code: str, cursor: int | None = None, *, module: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The signatures of the call around the cursor: maps with `label`, `parameters`, `active`."""
+        signatures: list[dict[str, Any]] = (await self._ask("signature", code, cursor, module=module))["signatures"]
+        return signatures
+
+    async def lookup(
+        self,
+        sym: str | None = None,
+        *,
+        code: str | None = None,
+        cursor: int | None = None,
+        module: str | None = None,
+    ) -> dict[str, Any] | None:
+        """What the name `sym`, or the one at the cursor in `code`, is: a map with `name`, `type`, `doc`,
+        `signature`, `file`, `line`, …; None where the session does not know it."""
+        fields = {"sym": sym, "code": code, "cursor": cursor, "module": module}
+        try:
+            reply = await self.client.request("lookup", session=self.id, **fields)
+        except errors.NotFound:
+            return None
+        info: dict[str, Any] = reply["info"]
+        return info
+
+    async def is_complete(self, code: str) -> dict[str, Any]:
+        """Whether a REPL should run this: `state` is `complete`, `incomplete` (with `indent`, the text
+        to begin the next line with) or `invalid`."""
+        reply = await self.client.request("is-complete", session=self.id, code=code)
+        return {"state": reply["state"], "indent": reply.get("indent", "")}
+
+    async def close(self) -> None:
+        """End the session, and its open evals with it. Raises `UnknownSession` where it is gone."""
+        await self.client.request("close", session=self.id)
+
+    async def _ask(self, op: str, code: str, cursor: int | None, **fields: Any) -> dict[str, Any]:
+        cursor = len(code) if cursor is None else cursor
+        return await self.client.request(op, session=self.id, code=code, cursor=cursor, **fields)
+
+
+def with_input(on_input: object, options: EvalOptions) -> EvalOptions:
+    """Nobody answers `need-input` where there is no callback: then reads get EOFError at once."""
+    return options if on_input is not None or "allow_stdin" in options else {**options, "allow_stdin": False}
+
+
+class connect:  # noqa: N801 - used like a function
+    """Connect to a server: `async with connect() as client`, or `client = await connect()`.
+
+    Without `url` or `unix`, the server whose connection file is `file`, else the one started in
+    `directory` (default: the current one) or nearest above it. `token` is only needed for a server
+    that this user's connection files do not know (or name its file in `NREPL_PY_TOKEN_FILE`).
+    `codec`: `msgpack` or `json`. `max_frame`, `max_value`: bytes of the largest message taken, and
+    of `data` and `mime` beyond that. Raises `NoServer`, `Unauthorized`, `Forbidden`,
+    `UnsupportedVersion`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        unix: str | None = None,
+        directory: str | None = None,
+        *,
+        file: str | None = None,
+        codec: Literal["msgpack", "json"] = "msgpack",
+        client_name: str = "nrepl-py",
+        max_frame: int = MAX_FRAME,
+        max_value: int = MAX_VALUE,
+    ) -> None:
+        self._where = (url, token, unix, directory, file)
+        self._codec = codec
+        self._name = client_name
+        self._max_frame = max_frame
+        self._max_value = max_value
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._connect()
+        return self._client
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _connect(self) -> Client:
+        address = resolve(*self._where)
+        client = Client(await self._handshake(address), address)
+        try:
+            hello = await client.request(
+                "hello",
+                client_name=self._name,
+                client_version=__version__,
+                max_frame=self._max_frame,
+                max_value=self._max_value,
+            )
+        except BaseException:
+            await client.aclose()
+            raise
+        client.server = hello.get("server", {})
+        client.principal = hello.get("principal", "")
+        client.capabilities = frozenset(hello.get("capabilities", ()))
+        return client
+
+    async def _handshake(self, address: Address) -> websockets.asyncio.client.ClientConnection:
+        options: dict[str, Any] = {"unix": True, "path": address.unix} if address.unix else {}
+        try:
+            return await websockets.asyncio.client.connect(
+                "ws://localhost/" if address.unix else address.url,
+                subprotocols=[Subprotocol(name) for name, codec in SUBPROTOCOLS.items() if codec == self._codec],
+                additional_headers={"Authorization": f"Bearer {address.token}"} if address.token else None,
+                compression=None,
+                # A proxy from the environment is for the web, and a token is not for a proxy.
+                proxy=None,
+                open_timeout=OPEN_SECONDS,
+                ping_timeout=PING_SECONDS,
+                # In JSON, bytes grow by a third.
+                max_size=self._max_frame + self._max_value * 4 // 3,
+                **options,
+            )
+        except InvalidStatus as refused:
+            raise _refusal(refused) from None
+        except TimeoutError:
+            raise NoServer(f"nothing answered at {address} within {OPEN_SECONDS} s") from None
+        except (OSError, WebSocketException, InvalidHandshake, ValueError) as error:
+            raise NoServer(f"no server answers at {address}: {_sentence(error)}") from None
+
+
+def _refusal(refused: InvalidStatus) -> errors.NreplError:
+    """The error an HTTP status at the handshake stands for."""
+    status = refused.response.status_code
+    said = bytes(refused.response.body or b"").decode("utf-8", "replace").strip()
+    if status == 401:
+        return errors.Unauthorized(said or "the server does not know this token")
+    if status == 403:
+        return errors.Forbidden(said or "the server refuses connections by this name")
+    return NoServer(f"the server refused the connection with HTTP status {status}{f': {said}' if said else ''}")
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,64 @@
+"""Every bound of the server, with its unit and its reason, in one record.
+
+`describe` reports them under the same names, in kebab-case; `config.py` reads them from flags,
+the environment and files.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from nrepl_py.codec import MAX_DEPTH
+
+_Count = Annotated[int, Meta(ge=1)]
+_Bytes = Annotated[int, Meta(ge=1024)]
+_Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
+
+MIN_FRAME: Final = 1 << 16
+"""Bytes; the smallest `max-frame` a client may ask for: one output message with its envelope always fits."""
+
+
+class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """Bounds; names end in their unit."""
+
+    # 4 MiB: every common WebSocket client takes it, and one frame never stalls a connection for long.
+    max_frame_bytes: Annotated[
+        int, Meta(ge=MIN_FRAME, description="largest frame sent or taken; `hello` may lower it as `max-frame`")
+    ] = 4 << 20
+    # 256 MiB: bulk results (images, arrays) in one message, still held in memory once.
+    max_value_bytes: Annotated[
+        int, Meta(ge=0, description="largest `data` and `mime` of one message, for a client whose `hello` allows it")
+    ] = 256 << 20
+    max_depth_levels: Annotated[int, Meta(ge=1, le=MAX_DEPTH, description="nesting of a message and of plain data")] = (
+        MAX_DEPTH
+    )
+    # 128: more than an editor ever sends ahead, little enough to be answered at once when a worker dies.
+    max_queue_evals: Annotated[_Count, Meta(description="evals waiting in one session")] = 128
+    # 32: completion while typing asks a few at a time; past it the worker is not answering anyway.
+    max_open_questions: Annotated[_Count, Meta(description="introspection requests open in one session")] = 32
+    max_stdin_bytes: Annotated[_Bytes, Meta(description="input buffered for one eval before it is read")] = 1 << 20
+    max_sessions_per_principal: Annotated[_Count, Meta(description="sessions one principal may hold")] = 1000
+    max_connections: Annotated[_Count, Meta(description="connections open at once")] = 1000
+    # 8 MiB: minutes of ordinary output, and a thousand sessions still fit in a server's memory.
+    log_bytes: Annotated[_Bytes, Meta(description="stream messages kept for one session")] = 8 << 20
+    outbox_bytes: Annotated[_Bytes, Meta(description="messages waiting for one connection")] = 8 << 20
+    stall_seconds: Annotated[
+        _Seconds, Meta(description="how long a full connection may stall its own session before it is dropped")
+    ] = 60
+    handshake_seconds: Annotated[_Seconds, Meta(description="until `hello` with a token must have come")] = 10
+    answer_seconds: Annotated[_Seconds, Meta(description="until introspection is answered `unavailable`")] = 1
+    interrupt_grace_seconds: Annotated[_Seconds, Meta(description="until an interrupt is repeated")] = 2
+    interrupt_giveup_seconds: Annotated[_Seconds, Meta(description="until an interrupt ends `still-running`")] = 5
+    start_seconds: Annotated[_Seconds, Meta(description="until a worker that did not come up has failed")] = 30
+    stop_grace_seconds: Annotated[_Seconds, Meta(description="from asking a worker to end until it is killed")] = 1
+    # 20 s: below the 30 s after which common proxies and NATs drop an idle connection.
+    ping_seconds: Annotated[_Seconds, Meta(description="between pings on an idle connection")] = 20
+    coalesce_seconds: Annotated[_Seconds, Meta(description="how long a lazy message waits for the next one")] = 0.002
+
+    def described(self) -> dict[str, Any]:
+        """What `describe` says: all of them, and the two that `hello` can lower under its names for them."""
+        described: dict[str, Any] = msgspec.to_builtins(self)
+        return described | {"max-frame": self.max_frame_bytes, "max-value": self.max_value_bytes}

@@ -1,0 +1,370 @@
+"""The server: sockets, connections, timers and workers around the sans-I/O router.
+
+It decides nothing about the protocol: it hands every event to the router and carries out, in order,
+what the router answers. The way of an eval through here is synchronous, from the bytes read to the
+worker told, and from what the worker says to the bytes written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import secrets
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from nrepl_py import __version__
+from nrepl_py.config import Settings
+from nrepl_py.errors import Internal, NreplError
+from nrepl_py.evaluators.base import Evaluator, Ref, WorkerEvent
+from nrepl_py.ops import PROTOCOL_VERSION
+from nrepl_py.server import auth, instructions, listen
+from nrepl_py.server.connection import Connection
+from nrepl_py.server.instructions import Instruction, TimerKey
+from nrepl_py.server.outbox import Encoded
+from nrepl_py.server.principals import Principal
+from nrepl_py.server.router import Router
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS: Final = 4.5
+"""For a whole stop: workers, clients, evaluator. A supervisor is promised an exit within 5 s."""
+
+OVER_CAP: Final = 100
+"""Connections beyond the bound that still get a 503; the ones after them are cut without a word."""
+
+OWNER: Final = Principal("owner", frozenset({"eval"}))
+"""Who the server's token stands for: the user who started it."""
+
+
+class Server:
+    """A server from `async with` to its end. `port` is None where only a Unix socket is listened on.
+
+    The evaluator becomes the server's: it is closed at the end.
+    """
+
+    def __init__(self, settings: Settings, evaluator: Evaluator, *, token: str | None = None) -> None:
+        self.settings = settings
+        self.limits = settings.limits
+        self.token = token or auth.new_token()
+        self.host = settings.host
+        self.port: int | None = None
+        self.unix = os.path.abspath(settings.unix) if settings.unix else None
+        self.evaluator = evaluator
+        self._unix_identity: tuple[int, int] | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._sockets: set[Connection] = set()
+        self._open: dict[int, Connection] = {}
+        self._last_number = 0
+        self._timers: dict[TimerKey, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starting: dict[Ref, list[WorkerEvent]] = {}
+        self._queue: deque[Instruction] = deque()
+        self._dirty: list[Connection] = []
+        self._carrying_out = False
+        self._shown = False
+        self._closing: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
+        self._router = Router(
+            evaluator_describe=evaluator.describe,
+            evaluator_capabilities=evaluator.capabilities,
+            limits=settings.limits,
+            stages=evaluator.stages,
+            memory=evaluator.memory,
+            clock=time.time,
+            new_id=lambda: secrets.token_hex(8),
+            check_token=self._check_token,
+            on_bug=lambda where, bug: log.error("a bug in the router", exc_info=bug, extra={"where": where}),
+            defaults={
+                "python": settings.python,
+                "preload": settings.preload,
+                "versions": versions(),
+                "transports": [*(["tcp"] if self._wants_tcp else []), *(["unix"] if self.unix else [])],
+            },
+        )
+        self._actions: dict[type, Callable[[Any], object]] = {
+            instructions.Send: self._send,
+            instructions.Tell: lambda tell: self.evaluator.send(tell.ref, tell.message),
+            instructions.Hold: lambda hold: self.evaluator.hold(hold.ref, hold.held),
+            instructions.Signal: lambda signal: self.evaluator.interrupt(signal.ref, signal.serial),
+            instructions.Start: lambda start: self._spawn(self._start(start.spec)),
+            instructions.Stop: lambda stop: self._spawn(self._stop(stop.ref, stop.grace)),
+            instructions.Disconnect: self._disconnect,
+            instructions.SetTimer: self._set_timer,
+            instructions.CancelTimer: self._cancel_timer,
+        }
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine connect; beside a Unix socket alone, what they write as `Host`."""
+        if self.port is None:
+            return "ws://localhost"
+        return f"ws://{auth.bracketed('127.0.0.1' if auth.is_wildcard(self.host) else self.host)}:{self.port}"
+
+    async def __aenter__(self) -> Server:
+        """Listen. Raises `ConfigError` with a sentence for the user where that cannot be."""
+        self._loop = asyncio.get_running_loop()
+        self.evaluator.watch(self._worker_said)
+        try:
+            await self._listen()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Tell running evals, stop the workers, close the connections: all within `DRAIN_SECONDS`.
+        Idempotent: every caller waits for the same end."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._drain())
+        await asyncio.shield(self._closing)
+
+    # -- for connections (`connection.Owner`) ---------------------------------------------------
+
+    def admit(self, connection: Connection) -> bool:
+        self._sockets.add(connection)
+        self._empty.clear()
+        if len(self._sockets) > self.limits.max_connections + OVER_CAP:
+            connection.abort()
+        return len(self._sockets) <= self.limits.max_connections and self._closing is None
+
+    def left(self, connection: Connection) -> None:
+        self._sockets.discard(connection)
+        if not self._sockets:
+            self._empty.set()
+
+    def authenticate(self, token: str) -> Principal | None:
+        """Who this token stands for."""
+        return OWNER if auth.same_token(token, self.token) else None
+
+    def opened(self, connection: Connection, principal: Principal | None) -> None:
+        self._last_number += 1
+        connection.number = self._last_number
+        self._open[connection.number] = connection
+        if principal is not None:
+            connection.trust()
+        log.debug("connected", extra={"connection": connection.number})
+        self._ask(self._router.connected, connection.number, principal)
+
+    def received(self, connection: Connection, message: dict[str, Any]) -> None:
+        if message.get("op") != "hello":
+            self._ask(self._router.received, connection.number, message)
+            return
+        self._shown = False
+        self._ask(self._router.received, connection.number, message)
+        if self._shown:
+            connection.trust()
+        connection.max_frame = self._router.max_frame(connection.number)
+        connection.max_value = self._router.max_value(connection.number)
+
+    def unparseable(self, connection: Connection, error: NreplError) -> None:
+        self._ask(self._router.unparseable, connection.number, error)
+
+    def congested(self, connection: Connection, full: bool) -> None:
+        self._ask(self._router.congested, connection.number, full)
+
+    def closed(self, connection: Connection) -> None:
+        if self._open.pop(connection.number, None) is not None:
+            log.debug("disconnected", extra={"connection": connection.number})
+            self._ask(self._router.disconnected, connection.number)
+
+    def _check_token(self, token: str) -> Principal | None:
+        """For the router: as `authenticate`, and remembers that the token was right."""
+        principal = self.authenticate(token)
+        self._shown = principal is not None
+        return principal
+
+    # -- the router's answers -------------------------------------------------------------------
+
+    def _ask(self, method: Callable[..., list[Instruction]], *event: Any) -> None:
+        """Hand an event to the router and carry out its answer. An event that comes while an answer
+        is carried out (an outbox runs full) is answered after it: order is kept."""
+        try:
+            self._queue += method(*event)
+        except Exception:
+            log.exception("the router failed; the event was lost")
+        if self._carrying_out:
+            return
+        self._carrying_out = True
+        try:
+            while self._queue or self._dirty:
+                if self._queue:
+                    self._carry_out(self._queue.popleft())
+                else:
+                    self._flush(self._dirty.pop())
+        finally:
+            self._carrying_out = False
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        try:
+            self._actions[type(instruction)](instruction)
+        except Exception:
+            log.exception("an instruction failed", extra={"instruction": type(instruction).__name__})
+
+    def _flush(self, connection: Connection) -> None:
+        connection.dirty = False
+        try:
+            connection.flush()
+        except Exception:
+            log.exception("a connection could not be written to and was cut")
+            connection.abort()
+
+    def _send(self, send: instructions.Send) -> None:
+        encoded = Encoded(send.message)
+        for number in send.connections:
+            connection = self._open.get(number)
+            if connection is None:
+                continue
+            connection.send(encoded.payload(connection.codec, connection.max_frame, connection.max_value))
+            if send.lazy:
+                connection.flush_soon()
+            elif not connection.dirty:
+                connection.dirty = True
+                self._dirty.append(connection)
+
+    def _disconnect(self, disconnect: instructions.Disconnect) -> None:
+        connection = self._open.get(disconnect.connection)
+        if connection is not None:
+            connection.close(disconnect.code, disconnect.reason)
+
+    def _set_timer(self, timer: instructions.SetTimer) -> None:
+        self._cancel_timer(instructions.CancelTimer(timer.key))
+        self._timers[timer.key] = self._loop.call_later(timer.seconds, self._timer_fired, timer.key)
+
+    def _cancel_timer(self, timer: instructions.CancelTimer) -> None:
+        handle = self._timers.pop(timer.key, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _timer_fired(self, key: TimerKey) -> None:
+        self._timers.pop(key, None)
+        self._ask(self._router.timer, key)
+
+    # -- workers --------------------------------------------------------------------------------
+
+    def _worker_said(self, event: WorkerEvent) -> None:
+        # What a worker says before the router knows that it has started waits for that.
+        early = self._starting.get(event.ref) if self._starting else None
+        if early is None:
+            self._ask(self._router.worker, event)
+        else:
+            early.append(event)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("starting or stopping a worker failed", exc_info=task.exception())
+
+    async def _start(self, spec: Any) -> None:
+        ref = spec.ref
+        early = self._starting[ref] = []
+        try:
+            ready = await self.evaluator.start(spec)
+        except NreplError as error:
+            log.info("a worker did not start", extra={"session": ref.id, "code": error.code})
+            self._ask(self._router.start_failed, ref, error)
+        except Exception:
+            log.exception("the evaluator failed to start a worker", extra={"session": ref.id})
+            self._ask(self._router.start_failed, ref, Internal("the worker could not be started; see the server's log"))
+        else:
+            log.info("worker started", extra={"session": ref.id, "epoch": ref.epoch, "pid": ready.pid})
+            self._ask(self._router.started, ref, ready)
+        finally:
+            self._starting.pop(ref, None)
+        for event in early:
+            self._ask(self._router.worker, event)
+
+    async def _stop(self, ref: Ref, grace: float) -> None:
+        await self.evaluator.stop(ref, grace)
+        log.info("worker stopped", extra={"session": ref.id, "epoch": ref.epoch})
+
+    # -- listening ------------------------------------------------------------------------------
+
+    @property
+    def _wants_tcp(self) -> bool:
+        return self.unix is None or self.settings.port is not None
+
+    async def _listen(self) -> None:
+        allowed = self.settings.allow_hosts, self.settings.allow_origins
+        if self._wants_tcp:
+            listener = await listen.tcp(self.host, self.settings.port or 0, self.settings.insecure)
+            self.port = int(listener.getsockname()[1])
+            await self._accept(listener, auth.tcp_guard(self.host, self.port, *allowed))
+        if self.unix:
+            await self._accept(listen.unix(self.unix), auth.unix_guard(*allowed))
+            self._unix_identity = listen.identity(self.unix)
+
+    async def _accept(self, listener: socket.socket, guard: auth.Guard) -> None:
+        def connection() -> Connection:
+            return Connection(self, guard, self._loop)
+
+        unix = listener.family == getattr(socket, "AF_UNIX", None)
+        create: Any = self._loop.create_unix_server if unix else self._loop.create_server
+        self._listeners.append(await create(connection, sock=listener))
+
+    # -- the end --------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        start = asyncio.get_running_loop().time()
+        for listener in self._listeners:
+            listener.close()
+        self.unlink_socket()
+        self._ask(self._router.drain)
+        # Clients hear of it while the workers end.
+        for connection in list(self._open.values()):
+            connection.close(1001, "the server stops")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS / 3)
+        for task in self._tasks:
+            task.cancel()
+        await self._close_evaluator(start + DRAIN_SECONDS * 2 / 3)
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        await self._cut(start + DRAIN_SECONDS)
+
+    async def _close_evaluator(self, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self.evaluator.aclose()
+        except TimeoutError:
+            log.error("the evaluator did not close in time; workers end with this process")
+        except Exception:
+            log.exception("the evaluator failed to close")
+
+    async def _cut(self, until: float) -> None:
+        """Give clients the rest of the time to read their last messages, then cut."""
+        for connection in list(self._sockets):
+            if connection.number == 0:
+                connection.abort()
+        while self._sockets:
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._empty.wait()
+            except TimeoutError:
+                for connection in list(self._sockets):
+                    connection.abort()
+                until += 0.1
+
+    def unlink_socket(self) -> None:
+        """Remove the socket's file, if it is still ours."""
+        if self.unix and self._unix_identity and listen.identity(self.unix) == self._unix_identity:
+            os.unlink(self.unix)
+
+
+def versions() -> dict[str, str]:
+    """What is running here, as `describe` and the connection file say it."""
+    return {"nrepl-py": __version__, "protocol": str(PROTOCOL_VERSION), "python": platform.python_version()}

@@ -1,0 +1,90 @@
+"""What handlers work with: the sessions, the surroundings, and how sessions come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nrepl_py.errors import Busy, QuotaExceeded
+from nrepl_py.evaluators.base import Ref, Spec
+from nrepl_py.ops import Clone, Eval
+from nrepl_py.server.context import Asker, Connection, Context
+from nrepl_py.server.principals import Principal
+from nrepl_py.server.registry import Registry
+from nrepl_py.server.session import Session
+
+UNAUTHORIZED: Final = 4401
+"""Close code, from the contract: no token, or a wrong one."""
+
+
+@dataclass(slots=True)
+class Core:
+    """One for a router. `defaults` and the functions are the router's own arguments."""
+
+    context: Context
+    registry: Registry
+    new_id: Callable[[], str]
+    check_token: Callable[[str], Principal | None]
+    capabilities: frozenset[str]
+    defaults: dict[str, Any]
+
+    def find(self, client: Connection, ref: str) -> Session:
+        """The client's session of that id or name. Raises `UnknownSession`."""
+        return self.registry.find(principal_of(client).name, ref)
+
+    def clone(self, client: Connection, request: Clone) -> None:
+        """Start a session; the request is answered when its worker is up. Raises `QuotaExceeded`
+        and, where the name is taken, `InvalidMessage`."""
+        owner = principal_of(client).name
+        self.registry.check_name(owner, request.name)
+        if self._is_full(owner):
+            raise QuotaExceeded(f"clone: you have {self.registry.count(owner)} sessions; close one first")
+        spec = Spec(
+            ref=Ref(self.new_id(), 1),
+            python=request.python or self.defaults.get("python"),
+            cwd=request.cwd,
+            env=request.env,
+            inherit_env=tuple(request.inherit_env),
+            preload=tuple(dict.fromkeys([*self.defaults.get("preload", ()), *request.preload])),
+        )
+        session = Session(self.context, spec, owner, name=request.name)
+        session.cloned_by = Asker(client.number, request.id)
+        session.stream.attach(client.number)
+        self.registry.add(session)
+
+    def transient(self, client: Connection, request: Eval) -> None:
+        """Run one eval in a session of its own that ends with it. Raises `Busy`."""
+        owner = principal_of(client).name
+        if self._is_full(owner):
+            raise Busy(f"eval: you have {self.registry.count(owner)} sessions; close one, or wait until an eval ends")
+        preload = tuple(self.defaults.get("preload", ()))
+        spec = Spec(ref=Ref(self.new_id(), 1), python=self.defaults.get("python"), preload=preload)
+        session = Session(self.context, spec, owner, transient=Asker(client.number, request.id))
+        session.submit(request, client)
+        self.registry.add(session)
+        client.transients[request.id] = session.id
+
+    def close(self, session: Session, by: str) -> None:
+        """End a session and forget it."""
+        session.close(by, self.context.limits.stop_grace_seconds)
+        self.tidy(session)
+
+    def tidy(self, session: Session) -> None:
+        """Forget the session if it has ended for good."""
+        if session.life != "closed":
+            return
+        self.registry.remove(session)
+        if session.transient is not None:
+            client = self.context.connections.get(session.transient.connection)
+            if client is not None:
+                client.transients.pop(session.transient.id, None)
+
+    def _is_full(self, owner: str) -> bool:
+        return self.registry.count(owner) >= self.context.limits.max_sessions_per_principal
+
+
+def principal_of(client: Connection) -> Principal:
+    """Whose connection it is; the router lets nobody else ask."""
+    assert client.principal is not None
+    return client.principal

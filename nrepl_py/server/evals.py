@@ -1,0 +1,80 @@
+"""One eval from its acceptance to its `done`: what to run, for whom, and the input it was given."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from nrepl_py.errors import Busy
+from nrepl_py.evaluators.base import Run
+from nrepl_py.ops import AnyEval, Eval
+from nrepl_py.server import messages
+from nrepl_py.server.context import Connection
+from nrepl_py.server.ladder import Ladder
+
+
+class OpenEval:
+    """An eval that has been accepted and not yet answered with `done`."""
+
+    __slots__ = ("_input", "_input_bytes", "asker", "client", "id", "ladder", "run", "timed_out", "timeout", "waits")
+
+    def __init__(self, request: AnyEval, serial: int, connection: Connection) -> None:
+        self.id = request.id
+        self.asker = connection.number
+        self.client = connection.client
+        self.timeout = request.timeout
+        self.timed_out = False
+        self.waits = False
+        """Whether the worker waits for input and clients were told."""
+        self.ladder: Ladder | None = None
+        self.run = to_run(request, serial, connection.max_data)
+        self._input: deque[str] = deque()
+        self._input_bytes = 0
+
+    @property
+    def started(self) -> dict[str, Any]:
+        """What observers are told of the code as it begins to run. The head of it, where it is long."""
+        code, run = self.run.code, self.run
+        cut = code if len(code) <= messages.PIECE else code[: messages.PIECE]
+        started = {"code": cut, "file": run.file, "line": run.line, "client": self.client}
+        return {"started": started} if cut is code else {"started": started, "status": ["truncated"]}
+
+    def put(self, text: str, limit: int) -> None:
+        """Keep input until the eval reads; "" is one end of file. Raises `Busy` past `limit` bytes."""
+        size = len(text.encode()) + 1
+        if self._input_bytes + size > limit:
+            raise Busy(f"stdin: the eval has not read the input it was given; at most {limit} bytes can wait")
+        self._input.append(text)
+        self._input_bytes += size
+
+    def take(self) -> str | None:
+        """The next input that waits, or None."""
+        if not self._input:
+            return None
+        text = self._input.popleft()
+        self._input_bytes -= len(text.encode()) + 1
+        return text
+
+
+def to_run(request: AnyEval, serial: int, max_data: int) -> Run:
+    """What the worker is told of the request; `load-file` starts at line 1, as a file."""
+    if isinstance(request, Eval):
+        line, column, as_file = request.line, request.column, False
+    else:
+        line, column, as_file = 1, 0, True
+    return Run(
+        serial,
+        request.code,
+        request.file,
+        line,
+        column,
+        request.module,
+        request.values,
+        as_file,
+        tuple(request.mime),
+        request.data,
+        max_data,
+        request.allow_stdin,
+        request.store_history,
+        request.print_quota,
+    )

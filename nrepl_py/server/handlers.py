@@ -1,0 +1,197 @@
+"""What each op does: one handler for each record of `ops.py`.
+
+A handler returns the fields of the reply, `status` included; or None where the reply comes later
+(or as a stream). It refuses by raising an `NreplError`, before it has changed anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final, TypeAlias, TypeVar
+
+from nrepl_py import ops
+from nrepl_py.errors import DuplicateId, Forbidden, InvalidMessage, NotSupported, Unauthorized, UnsupportedVersion
+from nrepl_py.ops import PROTOCOL_VERSION, Request
+from nrepl_py.server.context import Asker, Connection
+from nrepl_py.server.core import Core, principal_of
+from nrepl_py.server.describe import describe_ops
+from nrepl_py.server.instructions import CancelTimer
+from nrepl_py.server.session import Session
+from nrepl_py.worker import completeness
+
+MAX_CHECKED: Final = 1 << 16
+"""Characters of code whose completeness the router itself decides; parsing them takes some 20 ms,
+during which nobody else is served."""
+
+PROTOCOL: Final = {"min": PROTOCOL_VERSION, "max": PROTOCOL_VERSION}
+
+Fields: TypeAlias = dict[str, Any] | None
+Handler: TypeAlias = Callable[[Core, Connection, Any], Fields]
+R = TypeVar("R", bound=Request)
+
+HANDLERS: Final[dict[type[Request], Handler]] = {}
+
+
+def handles(*kinds: type[Request]) -> Callable[[Callable[[Core, Connection, R], Fields]], Handler]:
+    """Register the handler of these ops."""
+
+    def register(handler: Callable[[Core, Connection, R], Fields]) -> Handler:
+        HANDLERS.update(dict.fromkeys(kinds, handler))
+        return handler
+
+    return register
+
+
+def done(*status: str, **fields: Any) -> dict[str, Any]:
+    """The fields of a last reply."""
+    return {name.replace("_", "-"): value for name, value in fields.items()} | {"status": [*status, "done"]}
+
+
+@handles(ops.Hello)
+def hello(core: Core, client: Connection, request: ops.Hello) -> Fields:
+    if request.protocol != PROTOCOL_VERSION:
+        raise UnsupportedVersion(f"hello: this server speaks version {PROTOCOL_VERSION}, not {request.protocol}")
+    known = client.principal
+    principal = known if request.token is None else core.check_token(request.token)
+    if principal is None:
+        raise Unauthorized("hello: the token is not this server's" if request.token else "hello: 'token' is missing")
+    if known is None:
+        client.principal = principal
+        core.context.out.append(CancelTimer(("hello", client.number)))
+    elif known != principal:
+        raise Forbidden(f"hello: this connection is {known.name!r}'s; open another one for {principal.name!r}")
+    limits = core.context.limits
+    client.client = request.client_name or client.client
+    client.max_frame = min(request.max_frame or client.max_frame, limits.max_frame_bytes)
+    client.max_value = client.max_value if request.max_value is None else min(request.max_value, limits.max_value_bytes)
+    server = {"name": "nrepl-py", "version": str(core.defaults.get("versions", {}).get("nrepl-py", ""))}
+    capabilities = sorted(principal.capabilities)
+    return done(principal=principal.name, capabilities=capabilities, server=server, protocol=PROTOCOL)
+
+
+@handles(ops.Describe)
+def describe(core: Core, client: Connection, request: ops.Describe) -> Fields:
+    return done(
+        ops=_ops(),
+        versions=core.defaults.get("versions", {}) | {"protocol": PROTOCOL},
+        sandbox=core.context.describe() | {"capabilities": sorted(core.capabilities)},
+        limits=core.context.limits.described(),
+        transports=list(core.defaults.get("transports", ())),
+    )
+
+
+_ops = cache(describe_ops)
+
+
+@handles(ops.Clone)
+def clone(core: Core, client: Connection, request: ops.Clone) -> Fields:
+    for name in ("session", "sandbox", "limits", "idle"):
+        if getattr(request, name) is not None:
+            raise NotSupported(f"clone: {name!r} is not supported by this version")
+    core.clone(client, request)
+    return None
+
+
+@handles(ops.Close)
+def close(core: Core, client: Connection, request: ops.Close) -> Fields:
+    session = core.find(client, request.session)
+    core.close(session, "close")
+    return done("session-closed", session=session.id)
+
+
+@handles(ops.LsSessions)
+def ls_sessions(core: Core, client: Connection, request: ops.LsSessions) -> Fields:
+    sessions = core.registry.of(principal_of(client).name)
+    return done(sessions=[_entry(core, session) for session in sessions if not session.transient])
+
+
+def _entry(core: Core, session: Session) -> dict[str, Any]:
+    info, running = session.info, session.running
+    return {
+        "id": session.id,
+        "name": session.name,
+        "state": session.state,
+        "epoch": session.ref.epoch,
+        "python": info.executable if info else session.spec.python or "",
+        "cwd": info.cwd if info else session.spec.cwd or "",
+        "created": session.created,
+        "last-active": session.last_active,
+        "running": running.id if running else None,
+        "queued": len(session.queue),
+        "clients": len(session.stream.attached),
+        "memory": core.context.memory(session.ref) if session.life == "ready" else None,
+    }
+
+
+@handles(ops.Eval, ops.LoadFile)
+def eval_(core: Core, client: Connection, request: ops.AnyEval) -> Fields:
+    _no_kill(request.kill_after)
+    if request.session is not None:
+        core.find(client, request.session).submit(request, client)
+    elif request.id in client.transients:
+        raise DuplicateId(f"eval {request.id!r} is still open on this connection; choose a new id")
+    elif isinstance(request, ops.Eval):
+        core.transient(client, request)
+    return None
+
+
+@handles(ops.Interrupt)
+def interrupt(core: Core, client: Connection, request: ops.Interrupt) -> Fields:
+    _no_kill(request.kill_after)
+    if request.session is not None:
+        session = core.find(client, request.session)
+        head = {"session": session.id}
+    elif request.interrupt_id is None:
+        raise InvalidMessage("interrupt: name a 'session', or an eval without one by 'interrupt-id'")
+    elif request.interrupt_id not in client.transients:
+        return done("interrupt-id-mismatch", stages=[])
+    else:
+        session = core.registry.by_id[client.transients[request.interrupt_id]]
+        head = {}
+    outcome = session.interrupt(Asker(client.number, request.id), request.interrupt_id, request.all)
+    core.tidy(session)
+    return None if outcome is None else head | done(*outcome, stages=[])
+
+
+@handles(ops.Stdin)
+def stdin(core: Core, client: Connection, request: ops.Stdin) -> Fields:
+    if request.session is not None:
+        session = core.find(client, request.session)
+        head = {"session": session.id}
+    elif request.eval is None:
+        raise InvalidMessage("stdin: name a 'session', or an eval without one by 'eval'")
+    elif request.eval not in client.transients:
+        return done("session-idle")
+    else:
+        session = core.registry.by_id[client.transients[request.eval]]
+        head = {}
+    fed = session.feed(request.stdin, request.eval)
+    return head | (done() if fed else done("session-idle"))
+
+
+@handles(ops.Completions, ops.SignatureOp, ops.Lookup)
+def introspect(core: Core, client: Connection, request: ops.Completions | ops.SignatureOp | ops.Lookup) -> Fields:
+    session = core.find(client, request.session)
+    op = request.__struct_config__.tag
+    if isinstance(request, ops.Lookup) and request.sym is None and (request.code is None or request.cursor is None):
+        raise InvalidMessage("lookup: give 'sym', or 'code' and 'cursor'")
+    if request.code is not None and request.cursor is not None and request.cursor > len(request.code):
+        raise InvalidMessage(f"{op}: 'cursor' is {request.cursor}, beyond the {len(request.code)} characters of 'code'")
+    session.introspect(request, Asker(client.number, request.id))
+    return None
+
+
+@handles(ops.IsComplete)
+def is_complete(core: Core, client: Connection, request: ops.IsComplete) -> Fields:
+    if request.session is not None:
+        core.find(client, request.session).introspect(request, Asker(client.number, request.id))
+        return None
+    if len(request.code) > MAX_CHECKED:
+        raise NotSupported(f"is-complete: name a 'session' to check more than {MAX_CHECKED} characters")
+    return done(**completeness.check(request.code))
+
+
+def _no_kill(kill_after: float | None) -> None:
+    if kill_after is not None:
+        raise NotSupported("'kill-after' is not supported by this version; 'close' ends a session and its worker")

@@ -1,0 +1,153 @@
+"""A server as a program: log, banner, connection file, signals, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from nrepl_py import connection_file
+from nrepl_py.config import ConfigError, Settings
+from nrepl_py.connection_file import ServerFile, UnsafeDirectory
+from nrepl_py.evaluators.base import Evaluator
+from nrepl_py.server import auth, logs
+from nrepl_py.server.app import Server, versions
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: Settings, make_evaluator: Callable[[Settings], Evaluator] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 2 where the server
+    could not start, with the reason on stderr."""
+    token = auth.new_token()
+    try:
+        writer = logs.setup(settings.log_level, settings.log_format, settings.log_file, (token,))
+    except OSError as error:
+        return _refuse(f"--log-file: {settings.log_file} cannot be written: {error.strerror}")
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(settings, token=token, writer=writer, make_evaluator=make_evaluator))
+    except (ConfigError, UnsafeDirectory) as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"the server cannot start: {error}")
+    finally:
+        logs.teardown(writer)
+    return 0
+
+
+async def serve(
+    settings: Settings,
+    *,
+    token: str | None = None,
+    writer: logs.Writer | None = None,
+    make_evaluator: Callable[[Settings], Evaluator] | None = None,
+) -> None:
+    """Serve until told to stop. Prints the banner once clients can connect and find the server.
+    Raises `ConfigError`, `UnsafeDirectory` or OSError where it cannot start."""
+    stop = _Stop(writer)
+    try:
+        async with Server(settings, (make_evaluator or _local)(settings), token=token) as server:
+            file = connection_file.write(_describe(server, settings.connection_file or ""))
+            try:
+                stop.files = file, server
+                print(banner(server), flush=True)
+                log.info("server started", extra={"url": server.url, "unix": server.unix, "pid": os.getpid()})
+                await stop.wait()
+                log.info("server stops", extra={"signal": stop.signal})
+            finally:
+                connection_file.remove(file)
+    finally:
+        stop.restore()
+
+
+def banner(server: Server) -> str:
+    """The one line on stdout that programs starting a server wait for."""
+    if server.port is None:
+        return f"nREPL server started on socket {server.unix} - ws+unix://{server.unix}"
+    host = auth.bracketed(server.host)
+    return f"nREPL server started on port {server.port} on host {server.host} - ws://{host}:{server.port}"
+
+
+class _Stop:
+    """Waits for the signal to stop. The first drains, the next one ends the process at once."""
+
+    def __init__(self, writer: logs.Writer | None) -> None:
+        self.signal: str | None = None
+        self.files: tuple[ServerFile, Server] | None = None
+        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+        self._before = {}
+        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)):
+            # Ignored on purpose: `nohup nrepl-py serve &`.
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def restore(self) -> None:
+        """Put the handlers back that were there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    def _handle(self, number: int, frame: FrameType | None) -> Any:
+        name = signal.Signals(number).name
+        if name == "SIGHUP" and self._writer is not None and self._writer.is_file:
+            self._writer.reopen()
+        elif self.signal is None:
+            self.signal = name
+            self._loop.call_soon_threadsafe(self._event.set)
+        elif name == "SIGINT":
+            self._force()
+
+    def _force(self) -> None:
+        # The process's end is the end of its workers; only files would stay.
+        if self.files is not None:
+            with suppress(Exception):
+                file, server = self.files
+                connection_file.remove(file)
+                server.unlink_socket()
+        os._exit(128 + signal.SIGINT)
+
+
+def _describe(server: Server, path: str) -> ServerFile:
+    return ServerFile(
+        url=server.url,
+        unix=server.unix,
+        token=server.token,
+        pid=os.getpid(),
+        pid_start=connection_file.process_start(os.getpid()) or "",
+        cwd=os.getcwd(),
+        started=time.time(),
+        versions=versions(),
+        path=path,
+    )
+
+
+def _local(settings: Settings) -> Evaluator:
+    from nrepl_py.evaluators.local import LocalEvaluator
+
+    return LocalEvaluator(settings.python, settings.preload, start_seconds=settings.limits.start_seconds)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _refuse(sentence: str) -> int:
+    print(f"nrepl-py: {sentence}", file=sys.stderr, flush=True)
+    return 2

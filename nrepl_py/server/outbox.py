@@ -1,0 +1,201 @@
+"""What waits to be written to one connection: encoded once, cut to the client's limits, written together.
+
+`fit` and `Encoded` are pure. An `Outbox` gathers frames and hands them to the transport in one write;
+how much may wait there is bounded by the transport's own marks (`pause_writing` in `connection.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from asyncio import AbstractEventLoop, WriteTransport
+from typing import Any, Final
+
+from nrepl_py import codec as codecs
+
+log = logging.getLogger(__name__)
+
+TEXT: Final = 0x81
+BINARY: Final = 0x82
+"""First byte of an unfragmented WebSocket frame (RFC 6455, 5.2)."""
+
+JOIN_BYTES: Final = 64 << 10
+"""Payloads up to this size are copied to leave in one write; larger ones are handed over as they are."""
+
+_ITEM_BYTES: Final = 64
+"""Bytes of the cut that allow one item of a list: about the least a completion or a frame takes."""
+
+_JOINT_BYTES: Final = 16
+"""Bytes by which two halves of a map may grow when joined: a longer header, a comma."""
+
+_ENVELOPE: Final = ("id", "session", "seq", "status", "event", "epoch", "late", "new-session", "exit-code")
+"""What says whose message this is and what it means. Bounded by construction; never cut."""
+
+
+class Encoded:
+    """One message on its way to several connections: each codec's bytes are made once."""
+
+    __slots__ = ("_message", "_whole")
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        self._message = message
+        self._whole: dict[str, bytes] = {}
+
+    def payload(self, codec: str, max_frame: int, max_value: int = 0) -> bytes:
+        """The frame's payload for a client with these limits. Never raises: what cannot be encoded
+        is sent without what made it so, since a reply is promised."""
+        whole = self._whole.get(codec)
+        if whole is None:
+            whole = self._whole[codec] = _encode(self._message, codec)
+        if len(whole) <= max_frame:
+            return whole
+        return _encode(fit(self._message, max_frame, max_value, codec), codec)
+
+
+def fit(message: dict[str, Any], limit: int, value_limit: int, codec: str) -> dict[str, Any]:
+    """The message, cut so that it takes at most `limit` bytes in this codec, and `data` and `mime`
+    at most `value_limit` more. What is cut is marked `truncated`; the message given is not changed."""
+    whole = len(_encode(message, codec))
+    if whole <= limit:
+        return message
+    rest, bulk = _split(message)
+    size = len(_encode(rest, codec))
+    if whole - size > value_limit:
+        bulk = {}
+        rest = _marked(rest)
+    elif size <= limit:
+        return message
+    return _joined(_shrunk(rest, limit - _JOINT_BYTES if bulk else limit, codec), bulk)
+
+
+def header(first: int, length: int) -> bytes:
+    """The header of an unmasked WebSocket frame."""
+    if length < 126:
+        return bytes((first, length))
+    if length < 1 << 16:
+        return struct.pack("!BBH", first, 126, length)
+    return struct.pack("!BBQ", first, 127, length)
+
+
+class Outbox:
+    """Frames waiting to be written to one connection."""
+
+    __slots__ = ("_coalesce", "_first", "_loop", "_pending", "_timer", "_transport")
+
+    def __init__(self, loop: AbstractEventLoop, transport: WriteTransport, first: int, coalesce: float) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._first = first
+        self._coalesce = coalesce
+        self._pending: list[bytes] = []
+        self._timer = False
+
+    def put(self, payload: bytes) -> None:
+        """Add one frame; it leaves with the next `flush`."""
+        self._pending += (header(self._first, len(payload)), payload)
+
+    def flush_soon(self) -> None:
+        """Flush within the coalescing time. A timer once set is not cancelled: it would cost more
+        than finding nothing to do, or than a write too many every 2 ms."""
+        if not self._timer:
+            self._timer = True
+            self._loop.call_later(self._coalesce, self._due)
+
+    def flush(self) -> None:
+        """Write all that waits."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, []
+        if sum(map(len, pending)) <= JOIN_BYTES:
+            self._transport.write(b"".join(pending))
+            return
+        small: list[bytes] = []
+        for part in pending:
+            small.append(part)
+            if len(part) > JOIN_BYTES:
+                # Handed over whole, so that one value for many clients stays one object.
+                self._transport.write(b"".join(small[:-1]))
+                self._transport.write(part)
+                small.clear()
+        if small:
+            self._transport.write(b"".join(small))
+
+    def clear(self) -> None:
+        """Forget all that waits: the connection is gone."""
+        self._pending.clear()
+
+    def _due(self) -> None:
+        self._timer = False
+        self.flush()
+
+
+def _encode(message: dict[str, Any], codec: str) -> bytes:
+    try:
+        return codecs.encode(message, codec)
+    except Exception as error:
+        log.debug("a message needed scrubbing before it could be encoded: %s", type(error).__name__)
+    try:
+        return codecs.encode(_scrubbed(message), codec)
+    except Exception:
+        log.exception("a message could not be encoded and was sent without its contents")
+        return codecs.encode(_scrubbed(_marked(_envelope(message))), codec)
+
+
+def _scrubbed(value: Any) -> Any:
+    """The value with lone surrogates backslash-escaped, which no UTF-8 has."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_scrubbed(key): _scrubbed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_scrubbed(item) for item in value]
+    return value
+
+
+def _split(message: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The message without its plain data and MIME bundles, and these alone."""
+    bulk: dict[str, Any] = {key: message[key] for key in ("data", "mime") if key in message}
+    rest = {key: value for key, value in message.items() if key not in bulk}
+    if "display" in message:
+        bulk["display"] = message["display"]["mime"]
+        rest["display"] = message["display"] | {"mime": {}}
+    return rest, bulk
+
+
+def _joined(rest: dict[str, Any], bulk: dict[str, Any]) -> dict[str, Any]:
+    if "display" in bulk:
+        bulk = bulk | {"display": rest.get("display", {}) | {"mime": bulk["display"]}}
+    return rest | bulk
+
+
+def _shrunk(message: dict[str, Any], limit: int, codec: str) -> dict[str, Any]:
+    """The message with its longest texts and lists cut further and further until it fits."""
+    envelope = _envelope(message)
+    rest = {key: value for key, value in message.items() if key not in envelope}
+    cut = limit
+    while len(_encode(message, codec)) > limit and cut:
+        message = _marked(envelope | _cut(rest, cut))
+        cut //= 2
+    return message if cut else _marked(envelope)
+
+
+def _cut(value: Any, cut: int) -> Any:
+    if isinstance(value, (str, bytes)):
+        return value[:cut]
+    if isinstance(value, list):
+        return [_cut(item, cut) for item in value[: cut // _ITEM_BYTES]]
+    if isinstance(value, dict):
+        return {key: _cut(item, cut) for key, item in value.items()}
+    return value
+
+
+def _envelope(message: dict[str, Any]) -> dict[str, Any]:
+    return {key: message[key] for key in _ENVELOPE if key in message}
+
+
+def _marked(message: dict[str, Any]) -> dict[str, Any]:
+    """The message with `truncated` among its statuses, before `done`."""
+    status = list(message.get("status", ()))
+    if "truncated" not in status:
+        status.insert(status.index("done") if "done" in status else len(status), "truncated")
+    return message | {"status": status}

@@ -1,0 +1,394 @@
+"""One session: its worker's life, its evals one after the other, and all that is promised of them.
+
+    starting ──ready──▶ ready ⇄ busy          evals queue in every state but `dead`, where the next
+       │                  │                   one starts a new worker: `starting`, epoch + 1
+       └──failed/died──▶ dead                 `close` leads from each of them to `closed`, for good
+
+Every eval accepted gets exactly one `done`, as its last message: `_finish` is the only place that
+says it. At most one runs, in order of arrival; what the worker says names evals by serial, and only
+the running one can say more than late output. A transient session has no name, no events and no
+second eval: it ends with its only one, and its messages carry no `session`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, Literal, TypeAlias
+
+from nrepl_py.errors import Busy, DuplicateId, NreplError, StartFailed, Unavailable, reply
+from nrepl_py.evaluators.base import Feed, Ref, Spec
+from nrepl_py.evaluators.frames import (
+    Answer,
+    Display,
+    End,
+    Failure,
+    Finished,
+    NeedInput,
+    Output,
+    Ready,
+    Report,
+    Value,
+)
+from nrepl_py.ops import AnyEval, Cause, Introspection
+from nrepl_py.server import messages
+from nrepl_py.server.context import Asker, Connection, Context
+from nrepl_py.server.evals import OpenEval
+from nrepl_py.server.instructions import CancelTimer, Hold, SetTimer, Start, Stop, Tell
+from nrepl_py.server.ladder import Ladder
+from nrepl_py.server.questions import Questions
+from nrepl_py.server.stream import Stream
+
+Life: TypeAlias = Literal["starting", "ready", "dead", "closed"]
+
+MAX_RECENT: Final = 1000
+"""Ended evals whose late output still gets their id; a program that leaves more threads behind has
+bigger problems."""
+
+CLOSED: Final = {"status": ["session-closed", "done"]}
+
+
+class Session:
+    """One session's state; what it decides goes to `context.out`."""
+
+    def __init__(
+        self, context: Context, spec: Spec, principal: str, *, name: str | None = None, transient: Asker | None = None
+    ) -> None:
+        self._context = context
+        self.spec = spec
+        self.id = spec.ref.id
+        self.principal = principal
+        self.name = name
+        self.transient = transient
+        """The one eval it was made for; None for a session that clients can name."""
+        self.life: Life = "starting"
+        self.info: Ready | None = None
+        self.created = self.last_active = context.clock()
+        self.cloned_by: Asker | None = None
+        """Whom to tell that it has started, while that is open."""
+        self.stream = Stream(context, 0 if transient else context.limits.log_bytes)
+        self.questions = Questions(context, self.id)
+        self.running: OpenEval | None = None
+        self.queue: deque[OpenEval] = deque()
+        self.evals: dict[str, OpenEval] = {}
+        """The running and the queued evals, by id."""
+        self._serial = 0
+        self._recent: dict[int, tuple[str, int]] = {}
+        self._asker: int | None = None
+        self._held = False
+        self._name_of: dict[str, Any] = {} if transient else {"session": self.id}
+        context.out.append(Start(spec))
+
+    @property
+    def ref(self) -> Ref:
+        return self.spec.ref
+
+    @property
+    def state(self) -> str:
+        """As `ls-sessions` says it."""
+        return "busy" if self.running is not None else self.life
+
+    @property
+    def orphan(self) -> bool:
+        """Whether nobody can know of it: who cloned it left before it was told, and it has no name."""
+        asker = self.cloned_by
+        return asker is not None and asker.connection not in self._context.connections and not (self.name or self.evals)
+
+    # -- the worker's life ----------------------------------------------------------------------
+
+    def ready(self, ready: Ready) -> None:
+        """The worker accepts evals."""
+        self.life = "ready"
+        self.info = ready
+        if self.cloned_by is not None:
+            info = messages.info(ready, self._context.describe())
+            self._reply_clone({"new-session": self.id, "info": info, "status": ["done"]})
+        self._event("started" if self.ref.epoch == 1 else "restarted")
+        self._next()
+
+    def failed(self, error: NreplError) -> None:
+        """The worker did not come up: refuse the clone, or the evals that waited for it."""
+        first = self.ref.epoch == 1
+        self.life = "closed" if first else "dead"
+        if self.cloned_by is not None:
+            self._context.reply(self.cloned_by.connection, reply(error, self.cloned_by.id))
+            self.cloned_by = None
+        for eval in self._drop_queue():
+            # The eval never began: a refusal, so not part of the stream, and its id stays free.
+            del self.evals[eval.id]
+            self._context.reply(eval.asker, reply(error, eval.id, None if self.transient else self.id))
+
+    def died(self, cause: Cause) -> None:
+        """The worker ended unasked: so does everything that was open."""
+        if self.life == "starting":
+            self.failed(StartFailed(f"the interpreter ended while it started: {cause.last_stderr or cause.kind}"))
+            return
+        self.life = "closed" if self.transient else "dead"
+        self._held = False
+        self._end_all(messages.died(cause))
+        self._event("died", cause)
+
+    def close(self, by: str, grace: float) -> None:
+        """End it all, now."""
+        if self.cloned_by is not None:
+            error = StartFailed("the session was closed before it had started")
+            self._context.reply(self.cloned_by.connection, reply(error, self.cloned_by.id))
+            self.cloned_by = None
+        if self.life == "ready":
+            # A worker that is still starting is stopped when it has started: see `Router.started`.
+            self._context.out.append(Stop(self.ref, grace))
+        self.life = "closed"
+        self._end_all(CLOSED)
+        self._event("closed", Cause(kind="killed", by=by))
+
+    def _restart(self) -> None:
+        self.life = "starting"
+        self.spec = replace(self.spec, ref=self.ref._replace(epoch=self.ref.epoch + 1))
+        self._context.out.append(Start(self.spec))
+
+    def _reply_clone(self, fields: dict[str, Any]) -> None:
+        assert self.cloned_by is not None
+        self._context.reply(self.cloned_by.connection, {"id": self.cloned_by.id} | fields)
+        self.cloned_by = None
+
+    def _event(self, event: str, cause: Cause | None = None) -> None:
+        if self.transient:
+            return
+        message: dict[str, Any] = {"session": self.id, "event": event, "epoch": self.ref.epoch}
+        if cause is not None:
+            message["cause"] = messages.to_map(cause)
+        self.stream.say(message, None)
+
+    # -- evals ----------------------------------------------------------------------------------
+
+    def submit(self, request: AnyEval, connection: Connection) -> None:
+        """Accept an eval: it runs now, or when those before it have ended.
+
+        Raises `DuplicateId` and `Busy`; then it was not accepted and nothing has changed.
+        """
+        if request.id in self.evals or self.stream.log.holds(request.id):
+            raise DuplicateId(f"eval {request.id!r} is known to this session; choose a new id to run it again")
+        if len(self.queue) >= self._context.limits.max_queue_evals:
+            raise Busy(f"{len(self.queue)} evals wait in this session already; send more when some have ended")
+        self._serial += 1
+        eval = OpenEval(request, self._serial, connection)
+        self.evals[eval.id] = eval
+        self.last_active = self._context.clock()
+        if self.life == "ready" and self.running is None:
+            self._run(eval)
+            return
+        self.queue.append(eval)
+        if self.life == "dead":
+            self._restart()
+
+    def feed(self, text: str, eval_id: str | None) -> bool:
+        """Input for that eval, else for the running one; False where there is none. Raises `Busy`."""
+        eval = self.running if eval_id is None else self.evals.get(eval_id)
+        if eval is None:
+            return False
+        if eval.waits:
+            eval.waits = False
+            self._context.out.append(Tell(self.ref, Feed(eval.run.serial, text)))
+            self.stream.say(self._head(eval.id) | {"status": ["input-done"]}, eval.asker)
+        else:
+            eval.put(text, self._context.limits.max_stdin_bytes)
+        return True
+
+    def interrupt(self, asker: Asker, eval_id: str | None, all: bool) -> list[str] | None:
+        """Stop that eval, else the running one, and with `all` the queue. None: `asker` is answered
+        when the eval has ended; else the statuses to answer with now."""
+        eval = self.running if eval_id is None else self.evals.get(eval_id)
+        if eval is None and eval_id is not None:
+            return ["interrupt-id-mismatch"]
+        queued = self._drop_queue() if all else []
+        if eval is not None and eval is not self.running and not all:
+            self.queue.remove(eval)
+            queued = [eval]
+        for waiting in queued:
+            self._finish(waiting, {"status": ["cancelled", "done"]})
+        if self.transient and not self.evals:
+            self.life = "closed"
+        if eval is None:
+            return [] if queued else ["session-idle"]
+        if eval is not self.running:
+            return []
+        self._ladder(eval).join(asker)
+        return None
+
+    def introspect(self, request: Introspection, asker: Asker) -> None:
+        """Ask the worker, beside what runs. Raises `Unavailable` where there is none, and `Busy`."""
+        if self.life != "ready":
+            why = "is starting; ask again" if self.life == "starting" else "is gone; the next eval starts a new one"
+            raise Unavailable(f"the session's worker {why}")
+        self.questions.ask(self.ref, request, asker)
+
+    def _next(self) -> None:
+        if self.life == "ready" and self.queue:
+            self._run(self.queue.popleft())
+
+    def _run(self, eval: OpenEval) -> None:
+        self.running = eval
+        self._asker = eval.asker
+        self._context.out.append(Tell(self.ref, eval.run))
+        # Lazy: it mostly leaves in one write with the first thing the eval says.
+        size = min(len(eval.run.code), messages.PIECE)
+        self.stream.say(self._head(eval.id) | eval.started, eval.asker, size, lazy=True)
+        self.hold()
+        if eval.timeout is not None:
+            self._context.out.append(SetTimer(("timeout", self.id, eval.run.serial), eval.timeout))
+
+    def _ladder(self, eval: OpenEval) -> Ladder:
+        if eval.ladder is None:
+            eval.ladder = Ladder(self._context, self.ref, eval.run.serial, self._name_of.get("session"))
+        return eval.ladder
+
+    def _finish(self, eval: OpenEval, fields: dict[str, Any], size: int = 0) -> None:
+        """Say an eval's last message, `done` included."""
+        del self.evals[eval.id]
+        self.stream.say(self._head(eval.id) | fields, eval.asker, size)
+
+    def _finish_running(self, fields: dict[str, Any], size: int, last: dict[str, Any]) -> None:
+        """The same for the running one, with all that hangs on it; `last` answers its interrupts."""
+        eval = self.running
+        assert eval is not None
+        self.running = None
+        self.last_active = self._context.clock()
+        self._finish(eval, fields, size)
+        self._recent[eval.run.serial] = (eval.id, eval.asker)
+        if len(self._recent) > MAX_RECENT:
+            del self._recent[next(iter(self._recent))]
+        if eval.timeout is not None and not eval.timed_out:
+            self._context.out.append(CancelTimer(("timeout", self.id, eval.run.serial)))
+        if eval.ladder is not None:
+            eval.ladder.end(last)
+
+    def _end_all(self, last: dict[str, Any]) -> None:
+        if self.running is not None:
+            self._finish_running(last, 0, last)
+        for eval in self._drop_queue():
+            self._finish(eval, last)
+        self.questions.end(last)
+
+    def _drop_queue(self) -> list[OpenEval]:
+        queued = list(self.queue)
+        self.queue.clear()
+        return queued
+
+    def _head(self, id: str) -> dict[str, Any]:
+        return {"id": id, **self._name_of}
+
+    # -- what the worker says -------------------------------------------------------------------
+
+    def said(self, report: Report) -> None:
+        """One report of the current worker's. What does not fit the state is dropped: the worker
+        runs foreign code and may say anything."""
+        if self.life == "ready":
+            _REPORTS[type(report)](self, report)
+
+    def _output(self, report: Output) -> None:
+        head, asker = self._whose(report.serial)
+        for text in messages.pieces(report.text):
+            self.stream.say(head | messages.output(report, text), asker, len(text))
+
+    def _display(self, report: Display) -> None:
+        if self._is_running(report.serial):
+            self._relay(messages.display(report), report, report.end)
+        else:
+            head, asker = self._whose(report.serial)
+            self.stream.say(head | messages.display(report), asker, messages.weight(report))
+
+    def _value(self, report: Value) -> None:
+        if self._is_running(report.serial):
+            self._relay(messages.value(report), report, report.end)
+
+    def _failure(self, report: Failure) -> None:
+        if self._is_running(report.serial):
+            self._relay(messages.failure(report), report, report.end)
+
+    def _finished(self, report: Finished) -> None:
+        if self._is_running(report.serial):
+            self._relay({}, report, report.end)
+
+    def _need_input(self, report: NeedInput) -> None:
+        eval = self.running
+        if eval is None or eval.run.serial != report.serial:
+            # A thread left behind reads: nobody would know whom to ask.
+            self._context.out.append(Tell(self.ref, Feed(report.serial, "")))
+            return
+        text = eval.take()
+        if text is not None:
+            self._context.out.append(Tell(self.ref, Feed(report.serial, text)))
+            return
+        eval.waits = True
+        fields = {"prompt": report.prompt, "password": report.password, "status": ["need-input"]}
+        self.stream.say(self._head(eval.id) | fields, eval.asker, len(report.prompt))
+
+    def _answer(self, report: Answer) -> None:
+        self.questions.answer(report)
+
+    def _is_running(self, serial: int | None) -> bool:
+        return self.running is not None and self.running.run.serial == serial
+
+    def _relay(self, fields: dict[str, Any], report: Report, end: End | None) -> None:
+        eval = self.running
+        assert eval is not None
+        size = messages.weight(report)
+        if end is None:
+            self.stream.say(self._head(eval.id) | fields, eval.asker, size)
+            return
+        messages.end(fields, end, eval.timed_out)
+        self._finish_running(fields, size, {"status": ["done"]})
+        if self.transient:
+            self.life = "closed"
+            self._context.out.append(Stop(self.ref, self._context.limits.stop_grace_seconds))
+        else:
+            self._next()
+
+    def _whose(self, serial: int | None) -> tuple[dict[str, Any], int | None]:
+        """The head of a message about output of that serial, and who asked for it."""
+        eval = self.running
+        if eval is not None and (eval.run.serial == serial or self.transient):
+            return self._head(eval.id), eval.asker
+        late = self._recent.get(serial) if serial is not None else None
+        if late is None:
+            return dict(self._name_of), None
+        return self._head(late[0]) | {"late": True}, late[1]
+
+    # -- timers and clients ---------------------------------------------------------------------
+
+    def timer(self, kind: str, serial: int, number: int = 0) -> None:
+        """A timer of this session's fired; one whose eval has ended means nothing."""
+        eval = self.running
+        if kind == "answer":
+            self.questions.expire(serial)
+        elif eval is None or eval.run.serial != serial:
+            return
+        elif kind == "timeout":
+            eval.timed_out = True
+            self._ladder(eval).climb()
+        elif eval.ladder is not None:
+            if kind == "grace":
+                eval.ladder.repeat()
+            else:
+                eval.ladder.give_up(number)
+
+    def hold(self) -> None:
+        """Stop reading the worker while the connection whose eval runs, or ran last, is full."""
+        asker = None if self._asker is None else self._context.connections.get(self._asker)
+        full = asker is not None and asker.full
+        if full != self._held and self.life == "ready":
+            self._held = full
+            self._context.out.append(Hold(self.ref, full))
+
+
+_REPORTS: Final[dict[type, Callable[[Session, Any], None]]] = {
+    Output: Session._output,
+    Value: Session._value,
+    Display: Session._display,
+    NeedInput: Session._need_input,
+    Failure: Session._failure,
+    Finished: Session._finished,
+    Answer: Session._answer,
+    Ready: lambda session, report: None,
+}

@@ -1,0 +1,237 @@
+"""What is measured, and how both sides are made to do the same."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+from websockets.sync.client import ClientConnection, connect
+
+from tests.bench.report import Row, alternate
+from tests.contract.driver import Peer, Session
+
+_PATIENCE = 60  # seconds
+
+
+class Peers(contextlib.ExitStack):
+    """Our server, an echo server and a kernel, each a process of its own, on demand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: Session | None = None
+        self._kernel: BlockingKernelClient | None = None
+
+    def peer(self, codec: str = "msgpack") -> Peer:
+        if not hasattr(self, "_address"):
+            directory = self.enter_context(tempfile.TemporaryDirectory())
+            file = Path(directory) / "connection.json"
+            process = self._process(sys.executable, "-m", "nrepl_py", "serve", "--connection-file", str(file))
+            assert process.stdout is not None
+            process.stdout.readline()  # the banner: it is listening
+            self._address = json.loads(file.read_text())
+        peer = Peer.open(url=self._address["url"], token=self._address["token"], codec=codec)
+        self.callback(peer.close)
+        return peer
+
+    def session(self) -> Session:
+        if self._session is None:
+            self._session = Session(self.peer())
+        return self._session
+
+    def echo(self) -> ClientConnection:
+        process = self._process(sys.executable, "-m", "tests.bench.echo_server")
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        return self.enter_context(connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None))
+
+    def kernel(self) -> BlockingKernelClient:
+        if self._kernel is None:
+            self._kernel = start_kernel(self)
+        return self._kernel
+
+    def _process(self, *command: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.callback(lambda: (process.terminate(), process.wait()))
+        return process
+
+
+def start_kernel(stack: contextlib.ExitStack) -> BlockingKernelClient:
+    """A kernel that has answered its first question."""
+    manager = KernelManager()
+    manager.start_kernel(stderr=subprocess.DEVNULL)
+    client = manager.client()
+    client.start_channels()
+    stack.callback(manager.shutdown_kernel, now=True)
+    stack.callback(client.stop_channels)
+    client.wait_for_ready(timeout=_PATIENCE)
+    return client
+
+
+def execute(client: BlockingKernelClient, code: str) -> list[Any]:
+    """Run code in a kernel, to its reply and its `idle`, as a front end must. Gives the iopub messages."""
+    id = client.execute(code, store_history=False)
+    messages = []
+    while True:
+        message = client.get_iopub_msg(timeout=_PATIENCE)
+        if message["parent_header"].get("msg_id") != id:
+            continue
+        messages.append(message)
+        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            break
+    while client.get_shell_msg(timeout=_PATIENCE)["parent_header"].get("msg_id") != id:
+        pass
+    return messages
+
+
+def round_trip(peers: Peers, scale: float) -> list[Row]:
+    session, echo, kernel = peers.session(), peers.echo(), peers.kernel()
+    request = msgpack.packb({"op": "eval", "id": "x" * 8, "session": session.id, "code": "1+1"})
+
+    def ours() -> None:
+        assert session.eval("1+1").value == "2"
+
+    def bare() -> None:
+        echo.send(request)
+        msgpack.unpackb(echo.recv())
+
+    alternate(100, ours, bare, lambda: execute(kernel, "1+1"))  # warm up
+    mine, floor, theirs = alternate(int(1000 * scale), ours, bare, lambda: execute(kernel, "1+1"))
+    return [
+        Row("eval `1+1`, round trip", "ipykernel", mine, theirs, "ms", "≥ 20× faster"),
+        Row("eval `1+1`, round trip", "websockets echo", mine, floor, "ms", "≤ 2.5× as long"),
+    ]
+
+
+def clone(peers: Peers, scale: float) -> list[Row]:
+    peer = peers.peer()
+    Session(peer).close()
+
+    def ours() -> None:
+        session = Session(peer)
+        assert session.eval("1+1").value == "2"
+        session.close()
+
+    def theirs() -> None:
+        with contextlib.ExitStack() as stack:
+            execute(start_kernel(stack), "1+1")
+
+    (mine,) = alternate(int(50 * scale) + 1, ours)
+    _, kernel = alternate(int(5 * scale) + 1, ours, theirs)
+    return [Row("`clone` to first value", "ipykernel", mine, kernel, "ms", "≥ 40× faster")]
+
+
+def prints(peers: Peers, scale: float) -> list[Row]:
+    session, kernel = peers.session(), peers.kernel()
+    count = 200_000
+    code = f"for i in range({count}): print(i)"
+
+    def ours() -> None:
+        assert session.eval(code).out.count("\n") == count
+
+    def theirs() -> None:
+        execute(kernel, code)
+
+    mine, other = alternate(int(5 * scale) + 1, ours, theirs)
+    return [Row("200,000 prints", "ipykernel", mine, other, "ms", "≥ 2× faster")]
+
+
+def interrupt(peers: Peers, scale: float) -> list[Row]:
+    session, kernel = peers.session(), peers.kernel()
+    manager_pid = int(execute(kernel, "import os; print(os.getpid())")[2]["content"]["text"])
+    mine: list[float] = []
+    theirs: list[float] = []
+    for _ in range(int(30 * scale) + 3):
+        id = session.start("print('on')\nwhile True: pass")
+        session.peer.until(id, key="out")
+        start = time.perf_counter()
+        session.send("interrupt", interrupt_id=id)
+        session.peer.until(id)
+        mine.append((time.perf_counter() - start) * 1000)
+        kernel_id = kernel.execute("print('on')\nwhile True: pass")
+        while kernel.get_iopub_msg(timeout=_PATIENCE)["msg_type"] != "stream":
+            pass
+        start = time.perf_counter()
+        os.kill(manager_pid, 2)
+        while kernel.get_shell_msg(timeout=_PATIENCE)["parent_header"].get("msg_id") != kernel_id:
+            pass
+        theirs.append((time.perf_counter() - start) * 1000)
+    return [
+        Row("interrupt of `while True: pass`", "ipykernel", sorted(mine)[len(mine) // 2],
+            sorted(theirs)[len(theirs) // 2], "ms", "≤ 10 ms"),
+    ]  # fmt: skip
+
+
+def completions(peers: Peers, scale: float) -> list[Row]:
+    session, kernel = peers.session(), peers.kernel()
+    session.ok("import os")
+    execute(kernel, "import os")
+
+    def ours() -> None:
+        assert session.request("completions", code="os.pa", cursor=5).last["completions"]
+
+    def theirs() -> None:
+        kernel.complete("os.pa", 5, reply=True, timeout=_PATIENCE)
+
+    alternate(3, ours, theirs)
+    mine, other = alternate(int(50 * scale) + 1, ours, theirs)
+    return [Row("completions of `os.pa`, warm", "ipykernel", mine, other, "ms", "≤ 30 ms")]
+
+
+def bulk(peers: Peers, scale: float) -> list[Row]:
+    peer = peers.peer()
+    peer.request("hello", max_value=256 << 20)
+    session, echo = Session(peer), peers.echo()
+    session.ok("big = b'x' * 50_000_000")
+    payload = b"x" * 50_000_000
+
+    def ours() -> None:
+        assert len(session.eval("big", data=True, print_quota=10).last["data"]) == 50_000_000
+
+    def bare() -> None:
+        echo.send(payload)
+        echo.recv()
+
+    mine, floor = alternate(int(5 * scale) + 1, ours, bare)
+    session.close()
+    # The echo carries the bytes both ways: half of its time is one way's.
+    return [Row("50 MB of bytes, MessagePack", "websockets, one way", mine, floor / 2, "ms", "≤ 2.5× as long")]
+
+
+def _pss(pid: int) -> float:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
+
+
+def memory(peers: Peers, scale: float) -> list[Row]:
+    if not Path("/proc/self/smaps_rollup").exists():
+        return []
+    peer = peers.peer()
+    sessions = [Session(peer) for _ in range(int(45 * scale) + 5)]
+    pids = [int(session.eval("import os; os.getpid()").value or 0) for session in sessions]
+    mine = sorted(map(_pss, pids))[len(pids) // 2]
+    kernel = _pss(int(execute(peers.kernel(), "import os; print(os.getpid())")[2]["content"]["text"]))
+    for session in sessions:
+        session.close()
+    return [Row(f"memory of one of {len(pids)} idle sessions (PSS)", "ipykernel", mine, kernel, "MB", "≤ 5 MB")]
+
+
+ALL: dict[str, Callable[[Peers, float], list[Row]]] = {
+    "round-trip": round_trip,
+    "clone": clone,
+    "prints": prints,
+    "interrupt": interrupt,
+    "completions": completions,
+    "bulk": bulk,
+    "memory": memory,
+}

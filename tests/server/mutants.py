@@ -1,0 +1,165 @@
+"""Bugs on purpose, each a small change to the core's source that the properties must notice.
+
+`load(mutant)` imports the core anew with that change applied; nothing stays behind in `sys.modules`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+PACKAGE = "nrepl_py.server"
+CORE = ("log", "stream", "context", "ladder", "evals", "questions", "session", "registry", "core", "handlers", "router")
+
+
+class Mutant(NamedTuple):
+    what: str
+    module: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    Mutant("the queue is a stack", "session", "self.queue.append(eval)", "self.queue.appendleft(eval)"),
+    Mutant(
+        "evals run side by side",
+        "session",
+        'if self.life == "ready" and self.running is None:',
+        'if self.life == "ready":',
+    ),
+    Mutant(
+        "a worker may end an eval that does not run",
+        "session",
+        "return self.running is not None and self.running.run.serial == serial",
+        "return self.running is not None",
+    ),
+    Mutant("a death ends nothing", "session", "self._end_all(messages.died(cause))", "pass"),
+    Mutant(
+        "queued evals outlive their worker",
+        "session",
+        "for eval in self._drop_queue():\n            self._finish(eval, last)",
+        "pass",
+    ),
+    Mutant("questions outlive their worker", "session", "self.questions.end(last)", "pass"),
+    Mutant("an interrupt is never answered", "session", "eval.ladder.end(last)", "pass"),
+    Mutant(
+        "an interrupt is answered ahead of the eval's end",
+        "session",
+        "        self._finish(eval, fields, size)\n",
+        "        if eval.ladder is not None:\n            eval.ladder.end(last)\n"
+        "        self._finish(eval, fields, size)\n",
+    ),
+    Mutant(
+        "timers of an ended eval still mean something",
+        "session",
+        "eval is None or eval.run.serial != serial",
+        "eval is None",
+    ),
+    Mutant("a cancelled eval stays in the queue", "session", "self.queue.clear()", "pass"),
+    Mutant(
+        "an interrupt of a queued eval is signalled",
+        "session",
+        "if eval is not self.running:\n            return []",
+        "",
+    ),
+    Mutant("the queue has no bound", "session", "len(self.queue) >= self", "len(self.queue) > self"),
+    Mutant("an id in the log may be used again", "session", "or self.stream.log.holds(request.id)", ""),
+    Mutant("a restart does not count", "session", "epoch=self.ref.epoch + 1", "epoch=self.ref.epoch"),
+    Mutant("a full connection holds nobody", "session", "if full != self._held", "if False"),
+    Mutant("closing leaves the worker", "session", "self._context.out.append(Stop(self.ref, grace))", "pass"),
+    Mutant("the next eval is forgotten", "session", "        else:\n            self._next()", ""),
+    Mutant(
+        "the last reply is said twice",
+        "session",
+        "        self._finish(eval, fields, size)\n",
+        "        self._finish(eval, fields, size)\n        self.stream.say(self._head(eval.id) | fields, eval.asker)\n",
+    ),
+    Mutant(
+        "a number is left out",
+        "log",
+        "self.last_seq + 1\n        id",
+        "self.last_seq + 1 + (self.last_seq == 9)\n        id",
+    ),
+    Mutant("the asker gets it twice", "stream", "asker not in to and ", ""),
+    Mutant("it is sent to those who are gone", "stream", " and asker in self._context.connections", ""),
+    Mutant("input is reversed", "evals", "self._input.popleft()", "self._input.pop()"),
+    Mutant(
+        "an interrupt waits for nothing",
+        "ladder",
+        "self._waiting[self._count] = asker",
+        "self._reply(asker, {'status': ['done']})",
+    ),
+    Mutant(
+        "the grace timer is left behind",
+        "ladder",
+        "if self._again:\n            self._context.out.append(CancelTimer",
+        "if 0:\n            self._context.out.append(CancelTimer",
+    ),
+    Mutant("questions have no bound", "questions", ">= limits.max_open_questions", "> limits.max_open_questions"),
+    Mutant(
+        "questions time out for ever",
+        "questions",
+        "entry = self._open.pop(number, None)",
+        "entry = self._open.get(number)",
+    ),
+    Mutant(
+        "a worker started too late is kept",
+        "router",
+        "or session.spec.ref != ref or session.life",
+        "or session.spec.ref != ref or not session.life",
+    ),
+    Mutant(
+        "a lone eval outlives its client",
+        "router",
+        'self._core.close(session, "disconnect")\n        for',
+        "pass\n        for",
+    ),
+]
+
+
+class _Patch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module with its source changed."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        if name != f"{PACKAGE}.{self._mutant.module}":
+            return None
+        self._found = importlib.machinery.PathFinder.find_spec(name, path)
+        assert self._found is not None
+        return importlib.util.spec_from_file_location(name, self._found.origin, loader=self)
+
+    def get_filename(self, name: str) -> str:
+        return str(self._found.origin)  # type: ignore[union-attr]
+
+    def exec_module(self, module: ModuleType) -> None:
+        path = self.get_filename(module.__name__)
+        with open(path, encoding="utf-8") as file:
+            source = file.read()
+        assert source.count(self._mutant.old) >= 1, f"{self._mutant.what}: the source it changes is gone"
+        exec(compile(source.replace(self._mutant.old, self._mutant.new, 1), path, "exec"), module.__dict__)
+
+
+def load(mutant: Mutant) -> Any:
+    """The `Router` of a core with that bug in it."""
+    names = [f"{PACKAGE}.{name}" for name in CORE]
+    package = importlib.import_module(PACKAGE)
+    originals = {name: importlib.import_module(name) for name in names}
+    finder = _Patch(mutant)
+    sys.meta_path.insert(0, finder)
+    try:
+        for name in names:
+            del sys.modules[name]
+        return importlib.import_module(f"{PACKAGE}.router").Router
+    finally:
+        sys.meta_path.remove(finder)
+        sys.modules.update(originals)
+        for name, module in originals.items():
+            setattr(package, name.rpartition(".")[2], module)

@@ -1,0 +1,589 @@
+"""A world around the router, for random schedules: clients, workers, timers, and what must always hold.
+
+`World(Router).play(schedule)` turns bytes into events (a client's message, a worker's report, its
+death, a timer, a disconnect), carries out the instructions against models of the workers and the
+clients, and asserts the promises of the contract at every step and at the end. Byte 0 does nothing,
+so that a failing schedule shrinks to the few steps that matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from nrepl_py.errors import StartFailed
+from nrepl_py.evaluators.base import Ask, Exited, Feed, Lost, Ref, Run, Said
+from nrepl_py.evaluators.frames import Answer, Display, End, Failure, Finished, NeedInput, Output, Ready, Value
+from nrepl_py.limits import Limits
+from nrepl_py.ops import Cause, ErrorInfo
+from nrepl_py.server import instructions as do
+from nrepl_py.server.principals import Principal
+
+ANN = Principal("ann", frozenset({"eval"}))
+BOB = Principal("bob", frozenset({"eval"}))
+LIMITS = Limits(max_queue_evals=3, max_open_questions=2, max_sessions_per_principal=3, max_stdin_bytes=1024)
+
+
+def make_router(Router: Any, limits: Limits = LIMITS, **changes: Any) -> Any:  # noqa: N803
+    """A router in surroundings where nothing is random and every bug is raised."""
+    numbers = count(1)
+
+    def raise_bug(where: str, bug: BaseException) -> None:
+        raise AssertionError(f"bug in {where}") from bug
+
+    tokens = {"ann": ANN, "bob": BOB}
+    arguments = {
+        "evaluator_describe": lambda: {"tier": "none"},
+        "evaluator_capabilities": frozenset({"interrupt", "kill"}),
+        "limits": limits,
+        "stages": lambda ref, serial: ("sigint",),
+        "memory": lambda ref: 1000,
+        "clock": lambda: float(next(numbers)),
+        "new_id": lambda: f"s{next(numbers)}",
+        "check_token": tokens.get,
+        "defaults": {"python": "py", "preload": [], "versions": {"nrepl-py": "1"}, "transports": ["ws"]},
+        "on_bug": raise_bug,
+    }
+    return Router(**(arguments | changes))
+
+
+@dataclass
+class Worker:
+    """What the world knows of one worker."""
+
+    up: bool = False
+    stopped: bool = False
+    gone: bool = False
+    held: bool = False
+    running: int | None = None
+    waits: bool = False
+    questions: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Request:
+    """What the world knows of one request."""
+
+    op: str
+    connection: int
+    session: str | None = None
+    order: int = 0
+    epoch: int | None = None
+    started: bool = False
+    answered: bool = False
+    timed_out: bool = False
+    given: list[str] = field(default_factory=list)
+    fed: list[str] = field(default_factory=list)
+    target: str | None = None
+    gave_up: bool = False
+
+
+class World:
+    def __init__(self, Router: Any) -> None:  # noqa: N803
+        self.router = make_router(Router)
+        self.connections: dict[int, Principal | None] = {}
+        self.full: set[int] = set()
+        self.workers: dict[Ref, Worker] = {}
+        self.timers: set[do.TimerKey] = set()
+        self.all_timers: list[do.TimerKey] = []
+        self.requests: dict[str, Request] = {}
+        self.sessions: dict[str, Any] = {}
+        self.seen: dict[str, int] = {}
+        self.serials: dict[tuple[str, int], str] = {}
+        self.aimed: set[str] = set()
+        self.sent: list[tuple[tuple[int, ...], dict[str, Any]]] = []
+        self.number = 0
+        self.may_stop_early = False
+
+    # -- the schedule ---------------------------------------------------------------------------
+
+    def play(self, schedule: bytes) -> None:
+        self._connect(ANN)
+        self._clone(0)
+        self._worker_starts(0)
+        for action, argument in zip(schedule[::2], schedule[1::2], strict=False):
+            _ACTIONS[action % len(_ACTIONS)](self, argument)
+        self._end(schedule[-1] if schedule else 0)
+
+    def _end(self, how: int) -> None:
+        """However it goes on from here, every request is answered."""
+        if how % 4 == 0:
+            self._carry_out(self.router.drain())
+        elif how % 4 == 1:
+            for ref in [ref for ref, worker in self.workers.items() if worker.up and not worker.gone]:
+                self._die(ref)
+        elif how % 4 == 2:
+            for session in [session for session in self.sessions.values() if session.life != "closed"]:
+                connection = next((c for c, p in self.connections.items() if p and p.name == session.principal), None)
+                if connection is not None and not session.transient:
+                    self._ask(connection, "close", session=session.id)
+        self._settle()
+        for id, request in self.requests.items():
+            assert request.answered or request.connection not in self.connections, f"{id} {request} has no done"
+            assert request.answered or not request.started or request.session is None, request
+        assert not any(session.evals for session in self.sessions.values())
+        assert not {key for key in self.timers if key[0] != "hello"}
+        for ref, worker in self.workers.items():
+            owner = self.router._registry.by_id.get(ref.id)
+            wanted = owner is not None and owner.ref == ref
+            assert wanted or worker.stopped or worker.gone or not worker.up, f"{ref} is left behind"
+
+    def _settle(self) -> None:
+        """Workers start, evals end, questions are answered, until nothing is left to do."""
+        for _ in range(1000):
+            starting = [i for i, worker in enumerate(self._alive()) if not worker[1].up]
+            busy = [ref for ref, worker in self._alive() if worker.running is not None]
+            asked = [ref for ref, worker in self._alive() if worker.questions]
+            if starting:
+                self._worker_starts(0)
+            elif busy:
+                self._finish(busy[0], ())
+            elif asked:
+                self._answer(asked[0])
+            else:
+                return
+        raise AssertionError("it never settles")
+
+    # -- actions --------------------------------------------------------------------------------
+
+    def _nothing(self, n: int) -> None:
+        pass
+
+    def _connect(self, principal: Principal | None) -> int:
+        self.number += 1
+        if len(self.connections) < 4:
+            self.connections[self.number] = principal
+            self._carry_out(self.router.connected(self.number, principal))
+        return self.number
+
+    def _client_comes(self, n: int) -> None:
+        self._connect((ANN, BOB, None)[n % 3])
+
+    def _client_goes(self, n: int) -> None:
+        connection = self._connection(n)
+        if connection is not None:
+            del self.connections[connection]
+            self.full.discard(connection)
+            self._carry_out(self.router.disconnected(connection))
+            alone = [s.transient for s in self.router._registry.by_id.values() if s.transient]
+            assert all(asker.connection != connection for asker in alone), "an eval nobody can hear goes on"
+
+    def _hello(self, n: int) -> None:
+        connection = next((c for c, p in self.connections.items() if p is None), None)
+        if connection is not None:
+            if n % 2:
+                self.connections[connection] = ANN
+                self._ask(connection, "hello", token="ann")
+            else:
+                self._ask(connection, "describe")
+
+    def _clone(self, n: int) -> None:
+        connection = self._connection(n)
+        if connection is not None:
+            self._ask(connection, "clone", name="main" if n % 5 == 4 else None)
+
+    def _eval(self, n: int) -> None:
+        connection = self._connection(n)
+        session = self._session(n >> 2)
+        if connection is None or session is None or self.connections[connection] is None:
+            return
+        extra: dict[str, Any] = {"timeout": 3} if n % 3 == 0 else {}
+        self._ask(connection, "load-file" if n & 64 else "eval", session=session.id, **({} if n & 64 else extra))
+
+    def _eval_alone(self, n: int) -> None:
+        connection = self._connection(n)
+        if connection is not None and self.connections[connection] is not None:
+            self._ask(connection, "eval")
+
+    def _eval_again(self, n: int) -> None:
+        """The id of an open eval, or of the one with the newest message, is refused."""
+        session = self._session(n)
+        if session is None:
+            return
+        ids = list(session.evals) + [
+            m["id"] for m in session.stream.log.since(session.stream.log.last_seq - 1) if "id" in m
+        ]
+        connection = next((c for c, p in self.connections.items() if p and p.name == session.principal), None)
+        if ids and connection is not None:
+            message = {"op": "eval", "id": ids[n % len(ids)], "session": session.id, "code": "again"}
+            said = self.router.received(connection, message)
+            assert len(said) == 1, "accepted twice"
+            send = said[0]
+            assert send.connections == (connection,)
+            assert send.message["status"] == ["error", "duplicate-id", "done"]
+
+    def _interrupt(self, n: int) -> None:
+        connection, session = self._connection(n), self._session(n >> 2)
+        if connection is None or session is None:
+            return
+        named = list(session.evals)[(n >> 3) % 4 :][:1] if n & 4 else []
+        running = session.running.id if session.running else None
+        mine = self._may(connection, session)
+        target = running if named in ([], [running]) else None
+        if mine and target is not None:
+            self.aimed.add(target)
+        extra = {"interrupt-id": named[0]} if named else {}
+        id = self._ask(connection, "interrupt", session=session.id, all=n & 32 > 0, target=target, **extra)
+        if named and mine and n & 32 == 0 and named[0] != running and not session.transient:
+            assert self.requests[named[0]].answered
+            assert self.requests[id].answered
+
+    def _interrupt_alone(self, n: int) -> None:
+        connection = self._connection(n)
+        ids = [id for id, r in self.requests.items() if r.op == "eval" and r.session is None and not r.answered]
+        if connection is not None and ids:
+            id = ids[n % len(ids)]
+            self.aimed.add(id)
+            self._ask(self.requests[id].connection, "interrupt", **{"interrupt-id": id, "target": id})
+
+    def _stdin(self, n: int) -> None:
+        connection, session = self._connection(n), self._session(n >> 2)
+        if connection is None or session is None or session.transient or not self._may(connection, session):
+            return
+        text = ("", "x\n", "yy\n", "z" * 600)[n % 4] + (str(n) if n % 4 else "")
+        running = session.running
+        id = self._ask(connection, "stdin", session=session.id, stdin=text)
+        if running is not None and self.requests[id].gave_up is False:
+            self.requests[running.id].given.append(text)
+
+    def _introspect(self, n: int) -> None:
+        connection, session = self._connection(n), self._session(n >> 2)
+        if connection is not None and session is not None:
+            self._ask(connection, "is-complete" if n & 16 else "completions", session=session.id, cursor=0)
+
+    def _close(self, n: int) -> None:
+        connection, session = self._connection(n), self._session(n >> 2)
+        if connection is not None and session is not None and n % 3 == 0:
+            self._ask(connection, "close", session=session.id)
+
+    def _congest(self, n: int) -> None:
+        connection = self._connection(n)
+        if connection is not None:
+            (self.full.add if n & 128 else self.full.discard)(connection)
+            self._carry_out(self.router.congested(connection, bool(n & 128)))
+
+    def _nonsense(self, n: int) -> None:
+        connection = self._connection(n)
+        if connection is not None:
+            (send, *_) = self.router.received(connection, ({}, {"op": 3}, {"op": "evl", "id": "1"})[n % 3])
+            assert send.message["status"][0] == "error"
+
+    def _worker_starts(self, n: int) -> None:
+        starting = [ref for ref, worker in self._alive() if not worker.up]
+        if starting:
+            ref = starting[n % len(starting)]
+            if n % 7 == 6:
+                self.workers[ref].gone = True
+                self._carry_out(self.router.start_failed(ref, StartFailed("no such interpreter")))
+            elif n % 7 == 5:
+                # Its end may be told before its start.
+                self._die(ref)
+                self._carry_out(self.router.started(ref, Ready()))
+            else:
+                self.workers[ref].up = True
+                self._carry_out(self.router.started(ref, Ready(python="3.11", executable="py", cwd="/")))
+
+    def _worker_dies(self, n: int) -> None:
+        alive = [ref for ref, worker in self._alive() if worker.up]
+        if alive and n % 3 == 0:
+            self._die(alive[n % len(alive)])
+
+    def _worker_says(self, n: int) -> None:
+        alive = [ref for ref, worker in self._alive() if worker.up]
+        if not alive:
+            return
+        ref = alive[n % len(alive)]
+        running = self.workers[ref].running
+        # Also what has ended, what is not yet running, and what is nothing at all.
+        others: tuple[int | None, ...] = (None, (running or 2) - 1, (running or 0) + 1, 999)
+        serial = running if n & 8 else others[(n >> 4) % 4]
+        number = serial or 0
+        report: Any = (
+            Output(stream="out", serial=serial, text="o" * (9000 if n & 128 else 3)),
+            Value(serial=number, text="1", end=None if n & 64 else End()),
+            Display(serial=serial, mime={"text/plain": "d"}),
+            NeedInput(serial=number, prompt="? "),
+            Failure(serial=number, error=ErrorInfo(type="E", module=None, message=""), traceback="E\n"),
+            Finished(serial=number),
+            Ready(),
+            Answer(number=n),
+        )[(n >> 1) % 8]
+        end = getattr(report, "end", None)
+        if serial == running and running is not None:
+            if isinstance(report, NeedInput):
+                self.workers[ref].waits = True
+            if end is not None:
+                self._ended(ref)
+        self._carry_out(self.router.worker(Said(ref, report)))
+
+    def _worker_finishes(self, n: int) -> None:
+        busy = [ref for ref, worker in self._alive() if worker.running is not None]
+        if busy:
+            status = ((), (), ("eval-error",), ("interrupted",), ("exit",))[n % 5]
+            self._finish(busy[n % len(busy)], status)
+
+    def _worker_answers(self, n: int) -> None:
+        asked = [ref for ref, worker in self._alive() if worker.questions]
+        if asked:
+            self._answer(asked[n % len(asked)])
+
+    def _worker_asks(self, n: int) -> None:
+        busy = [ref for ref, worker in self._alive() if worker.running is not None and not worker.waits]
+        if busy:
+            ref = busy[n % len(busy)]
+            self.workers[ref].waits = True
+            self._carry_out(
+                self.router.worker(Said(ref, NeedInput(serial=self.workers[ref].running or 0, prompt="? ")))
+            )
+
+    def _timer_fires(self, n: int) -> None:
+        """One that is due, or one that was cancelled just as it fired: that one must do nothing."""
+        due = sorted(self.timers, key=str)
+        if n % 4 == 3 and self.all_timers:
+            key = self.all_timers[n % len(self.all_timers)]
+        elif due:
+            key = due[n % len(due)]
+        else:
+            return
+        live = key in self.timers
+        self.timers.discard(key)
+        if key[0] in ("timeout", "giveup", "grace") and live:
+            id = self.serials[str(key[1]), int(key[2])]
+            self.may_stop_early = key[0] == "giveup"
+            self.aimed.add(id)
+            self.requests[id].timed_out |= key[0] == "timeout"
+        before = len(self.sent)
+        self._carry_out(self.router.timer(key))
+        self.may_stop_early = False
+        assert live or len(self.sent) == before, f"{key} was cancelled, yet it said something"
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def _connection(self, n: int) -> int | None:
+        return list(self.connections)[n % len(self.connections)] if self.connections else None
+
+    def _session(self, n: int) -> Any:
+        sessions = [s for s in self.sessions.values() if s.life != "closed" and not s.transient]
+        return sessions[n % len(sessions)] if sessions else None
+
+    def _alive(self) -> list[tuple[Ref, Worker]]:
+        return [(ref, worker) for ref, worker in self.workers.items() if not worker.gone]
+
+    def _may(self, connection: int, session: Any) -> bool:
+        principal = self.connections[connection]
+        return principal is not None and principal.name == session.principal
+
+    def _ask(self, connection: int, op: str, target: str | None = None, **fields: Any) -> str:
+        self.number += 1
+        id = f"r{self.number}"
+        request = Request(op, connection, fields.get("session"), self.number, target=target)
+        self.requests[id] = request
+        session = self.sessions.get(request.session or "")
+        if session is not None and op in ("eval", "load-file"):
+            request.epoch = session.ref.epoch + (session.life == "dead")
+        self._carry_out(self.router.received(connection, {"op": op, "id": id, "code": id} | fields))
+        return id
+
+    def _die(self, ref: Ref) -> None:
+        worker = self.workers[ref]
+        worker.gone = True
+        cause = Cause(kind="oom" if ref.epoch % 2 else "exit", code=3, last_stderr="Killed")
+        self._carry_out(self.router.worker((Exited if ref.epoch % 2 else Lost)(ref, cause)))
+
+    def _ended(self, ref: Ref) -> None:
+        self.workers[ref].running = None
+        self.workers[ref].waits = False
+
+    def _finish(self, ref: Ref, status: Any) -> None:
+        serial = self.workers[ref].running or 0
+        self._ended(ref)
+        self._carry_out(self.router.worker(Said(ref, Finished(serial=serial, end=End(status=status)))))
+
+    def _answer(self, ref: Ref) -> None:
+        number = self.workers[ref].questions.pop()
+        self._carry_out(
+            self.router.worker(Said(ref, Answer(number=number, body={"state": "complete", "completions": []})))
+        )
+
+    # -- carrying out, and what must hold -------------------------------------------------------
+
+    def _carry_out(self, instructions: list[do.Instruction]) -> None:
+        for session in self.router._registry.by_id.values():
+            self.sessions.setdefault(session.id, session)
+        self.sent_now: dict[int, tuple[int, ...]] = {}
+        self.ended_now: set[str] = set()
+        self.claims: list[tuple[str, bool]] = []
+        for instruction in instructions:
+            _DO[type(instruction)](self, instruction)
+        for session in self.sessions.values():
+            if not session.transient:
+                self._check_stream(session)
+                self._check_bounds(session)
+        self._check_holds()
+        for target, ended in self.claims:
+            assert self.requests[target].answered, "an interrupt was answered before its eval had ended"
+            assert ended == (target in self.ended_now), "an interrupt was answered ahead of its eval's end"
+
+    def _check_stream(self, session: Any) -> None:
+        log = session.stream.log
+        for message in log.since(self.seen.get(session.id, 0)):
+            seen = self.seen[session.id] = self.seen.get(session.id, 0) + 1
+            assert message["seq"] == seen, f"a hole before {message}"
+            assert message["session"] == session.id
+            to = set(session.stream.attached)
+            if message.get("id") in self.requests:
+                to.add(self.requests[message["id"]].connection)
+            sent = set(self.sent_now.get(id(message), ()))
+            assert sent <= to
+            assert "late" in message or sent == to & set(self.connections), f"{message} went to {sent}, not to {to}"
+            self._check_reply(message)
+        assert self.seen.get(session.id, 0) == log.last_seq
+
+    def _check_bounds(self, session: Any) -> None:
+        assert len(session.queue) <= LIMITS.max_queue_evals
+        assert len(session.questions._open) <= LIMITS.max_open_questions
+
+    def _check_holds(self) -> None:
+        for session in self.sessions.values():
+            worker = self.workers.get(session.ref)
+            if worker is not None and worker.running is not None and session.running is not None and not worker.gone:
+                assert worker.held == (session.running.asker in self.full), f"{session.ref} held: {worker.held}"
+
+    def _check_reply(self, message: dict[str, Any]) -> None:
+        """One message of a request, in the order in which it was said."""
+        id = message.get("id")
+        if id is None or id not in self.requests:
+            return
+        request = self.requests[id]
+        assert request.answered == ("late" in message), f"{message} after done, or late before it"
+        status = message.get("status", [])
+        if "seq" in message and not request.started and "late" not in message:
+            assert "started" in message or set(status) & {"cancelled", "session-died", "session-closed"}, message
+        request.started |= "started" in message
+        if "done" not in status:
+            return
+        request.answered = True
+        assert status[-1] == "done"
+        assert status.count("done") == 1
+        request.gave_up = "busy" in status or "session-idle" in status
+        if request.op in ("eval", "load-file"):
+            assert "error" in status or ("timeout" in status) <= request.timed_out
+        if request.op == "interrupt" and status == ["done"] and request.target is not None:
+            self.claims.append((request.target, request.target in self.ended_now))
+        if "still-running" in status:
+            assert self.may_stop_early
+
+    def _send(self, send: do.Send) -> None:
+        assert send.connections
+        assert len(set(send.connections)) == len(send.connections), "sent twice"
+        assert set(send.connections) <= set(self.connections), "sent to one that is gone"
+        self.sent.append((send.connections, send.message))
+        self.sent_now[id(send.message)] = send.connections
+        message = send.message
+        if "seq" in message and "done" in message.get("status", ()):
+            self.ended_now.add(message["id"])
+        if "seq" not in message:
+            self._check_reply(message)
+        elif "session" not in message:
+            request = self.requests[message["id"]]
+            seen = self.seen[message["id"]] = self.seen.get(message["id"], 0) + 1
+            assert message["seq"] == seen
+            assert send.connections == (request.connection,)
+            self._check_reply(message)
+
+    def _start(self, start: do.Start) -> None:
+        ref = start.spec.ref
+        assert ref not in self.workers, "one ref for two workers"
+        assert all(w.gone or w.stopped or not w.up for r, w in self.workers.items() if r.id == ref.id)
+        self.workers[ref] = Worker()
+
+    def _tell(self, tell: do.Tell) -> None:
+        worker, message = self.workers[tell.ref], tell.message
+        assert worker.up, "told before it had started"
+        assert not worker.stopped
+        assert not worker.gone
+        if isinstance(message, Run):
+            request = self.requests[message.code]
+            assert worker.running is None, "two evals at once"
+            assert not request.answered
+            assert request.epoch in (None, tell.ref.epoch), "ran in another worker than it was queued for"
+            before = [self.requests[id].order for (s, _), id in self.serials.items() if s == tell.ref.id]
+            assert all(order < request.order for order in before), "not in order"
+            worker.running = message.serial
+            self.serials[tell.ref.id, message.serial] = message.code
+        elif isinstance(message, Feed):
+            if message.serial == worker.running:
+                request = self.requests[self.serials[tell.ref.id, message.serial]]
+                assert worker.waits, "fed before it asked"
+                worker.waits = False
+                request.fed.append(message.text)
+                given = [*request.given, message.text]
+                assert request.fed == given[: len(request.fed)], "input out of order"
+            else:
+                assert message.text == ""
+        elif isinstance(message, Ask):
+            worker.questions.append(message.number)
+
+    def _signal(self, signal: do.Signal) -> None:
+        worker = self.workers[signal.ref]
+        assert worker.running == signal.serial, "a signal for an eval that does not run"
+        assert self.serials[signal.ref.id, signal.serial] in self.aimed, "a signal nobody asked for"
+
+    def _stop(self, stop: do.Stop) -> None:
+        worker = self.workers[stop.ref]
+        assert worker.up or worker.gone
+        worker.stopped = True
+
+    def _hold(self, hold: do.Hold) -> None:
+        assert self.workers[hold.ref].held != hold.held
+        self.workers[hold.ref].held = hold.held
+
+    def _set_timer(self, timer: do.SetTimer) -> None:
+        self.timers.add(timer.key)
+        self.all_timers.append(timer.key)
+
+    def _cancel_timer(self, timer: do.CancelTimer) -> None:
+        self.timers.discard(timer.key)
+
+    def _disconnect(self, disconnect: do.Disconnect) -> None:
+        assert disconnect.code == 4401
+        assert self.connections[disconnect.connection] is None
+
+
+_DO: dict[type, Any] = {
+    do.Send: World._send,
+    do.Start: World._start,
+    do.Tell: World._tell,
+    do.Signal: World._signal,
+    do.Stop: World._stop,
+    do.Hold: World._hold,
+    do.SetTimer: World._set_timer,
+    do.CancelTimer: World._cancel_timer,
+    do.Disconnect: World._disconnect,
+}
+
+_ACTIONS: list[Any] = [
+    World._nothing,
+    *[World._eval] * 5,
+    *[World._worker_says] * 5,
+    *[World._worker_finishes] * 4,
+    *[World._worker_starts] * 3,
+    *[World._interrupt] * 3,
+    *[World._timer_fires] * 2,
+    *[World._stdin] * 2,
+    *[World._introspect] * 2,
+    World._worker_asks,
+    World._worker_answers,
+    World._worker_dies,
+    World._eval_alone,
+    World._interrupt_alone,
+    World._eval_again,
+    World._clone,
+    World._close,
+    World._client_comes,
+    World._client_goes,
+    World._hello,
+    World._congest,
+    World._nonsense,
+]

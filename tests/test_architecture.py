@@ -1,0 +1,158 @@
+"""The shape of the program, kept: who may import whom, how large the core is, what is documented.
+
+The rules are those of the README's picture. The last tests show that the checker catches what it should.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.imports import Rule, broken, contract_methods, cycles, graph, packages, public_names, source_lines, sources
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sources(ROOT, "nrepl_py")
+IMPORTS = graph(SOURCES, packages(ROOT, "nrepl_py"))
+
+IO = (
+    "asyncio", "concurrent", "ctypes", "multiprocessing", "os", "pathlib", "secrets", "select", "selectors", "signal",
+    "socket", "ssl", "subprocess", "tempfile", "threading", "time", "uuid", "random", "websockets", "uvloop",
+)  # fmt: skip
+SHELL = ("app", "auth", "connection", "listen", "logs", "main", "outbox", "routes")
+CORE = tuple(
+    name for name in IMPORTS if name.startswith("nrepl_py.server.") and name.rpartition(".")[2] not in SHELL
+)  # whatever is new in the server is core until it is named above
+SANS_IO = (*CORE, "nrepl_py.client.connection", "nrepl_py.ops", "nrepl_py.errors", "nrepl_py.codec", "nrepl_py.limits")
+
+RULES = [
+    Rule(
+        ("nrepl_py.worker",), ("*",), ("stdlib", "nrepl_py.worker", "_nrepl_worker")
+    ),  # its own name once it has been handed over
+    Rule(SANS_IO, IO),
+    Rule(CORE, tuple(f"nrepl_py.server.{name}" for name in SHELL)),
+    Rule(CORE, ("nrepl_py.evaluators",), ("nrepl_py.evaluators.base", "nrepl_py.evaluators.frames")),
+    Rule(CORE, ("nrepl_py.worker",), ("nrepl_py.worker.completeness",)),  # is-complete asks no session
+    Rule(("nrepl_py.cli",), ("nrepl_py.server", "nrepl_py.evaluators", "nrepl_py.worker"), ("nrepl_py.server.main",)),
+    Rule(("nrepl_py.client",), ("nrepl_py.server", "nrepl_py.evaluators", "nrepl_py.worker")),
+    Rule(("nrepl_py.client",), ("nrepl_py.cli", "nrepl_py.embed")),
+    Rule(("nrepl_py.server", "nrepl_py.evaluators"), ("nrepl_py.client", "nrepl_py.cli", "nrepl_py.embed")),
+    Rule(("nrepl_py.evaluators",), ("nrepl_py.server",)),
+]
+MAY_IMPORT = {
+    "websockets": ("nrepl_py.server.app", "nrepl_py.server.connection", "nrepl_py.server.outbox", "nrepl_py.client"),
+    "msgpack": ("nrepl_py.codec",),
+}
+MAX_CORE = 4000  # source lines: what one sitting can read
+CORE_PARTS = ("nrepl_py.server", "nrepl_py.worker", "nrepl_py.evaluators", "nrepl_py.codec", "nrepl_py.ops")
+MAX_MODULE = 400  # source lines
+
+
+def within(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def test_nobody_imports_what_is_not_theirs_to_know() -> None:
+    assert broken(IMPORTS, RULES) == []
+
+
+@pytest.mark.parametrize("library", MAY_IMPORT)
+def test_each_format_and_transport_has_one_place(library: str) -> None:
+    users = {name for name, targets in IMPORTS.items() if any(within(target, (library,)) for target in targets)}
+    assert users
+    assert [name for name in users if not within(name, MAY_IMPORT[library])] == []
+
+
+def test_there_is_no_cycle() -> None:
+    assert cycles(IMPORTS) == []
+
+
+def test_the_core_is_readable_in_one_sitting() -> None:
+    sizes = {name: source_lines(source) for name, source in SOURCES.items() if within(name, CORE_PARTS)}
+    assert sum(sizes.values()) < MAX_CORE, sorted(sizes.items(), key=lambda item: -item[1])
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_each_module_is_one_room_and_says_what_for(module: str) -> None:
+    assert source_lines(SOURCES[module]) <= MAX_MODULE
+    assert SOURCES[module].lstrip().startswith('"""')
+
+
+def test_what_is_public_is_documented() -> None:
+    names = {f"{module}.{name}": told for module, text in SOURCES.items() for name, told in public_names(text).items()}
+    # What carries out a method of a documented contract is documented there.
+    contracts = set().union(*map(contract_methods, SOURCES.values()))
+    missing = [name for name, told in names.items() if not told and name.rpartition(".")[2] not in contracts]
+    assert len(missing) <= len(names) / 10, missing
+
+
+# -- the checker itself -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("nrepl_py.worker.main", "import msgspec"),
+        ("nrepl_py.worker.main", "def lazy():\n    from nrepl_py import ops"),
+        ("nrepl_py.worker.main", "from .. import ops"),
+        ("nrepl_py.server.router", "import asyncio"),
+        ("nrepl_py.server.router", "from time import monotonic"),
+        ("nrepl_py.server.router", "import os.path"),
+        ("nrepl_py.server.router", "if TYPE_CHECKING:\n    import socket"),
+        ("nrepl_py.server.router", "from . import app"),
+        ("nrepl_py.server.router", "from nrepl_py.evaluators import local"),
+        ("nrepl_py.client.connection", "import asyncio"),
+        ("nrepl_py.client.aio", "from nrepl_py.server.router import Router"),
+        ("nrepl_py.cli.main", "from nrepl_py.server import app"),
+        ("nrepl_py.server.app", "from nrepl_py.client import connect"),
+    ],
+)
+def test_the_checker_catches(module: str, source: str) -> None:
+    names = {"nrepl_py.ops", "nrepl_py.server.app", "nrepl_py.evaluators.local", "nrepl_py.client"}
+    modules = dict.fromkeys(names, "") | {module: source}
+    found = graph(modules, {"nrepl_py", "nrepl_py.server", "nrepl_py.worker", "nrepl_py.client"})
+    assert broken(found, RULES) != []
+
+
+def test_the_checker_allows() -> None:
+    modules = {
+        "nrepl_py.ops": "",
+        "nrepl_py.worker.main": "import os, sys\nfrom . import wire\nfrom .wire import pack",
+        "nrepl_py.worker.wire": "import socket",
+        "nrepl_py.server.router": "from nrepl_py import ops\nimport msgspec",
+        "nrepl_py.server.app": "import asyncio\nfrom nrepl_py.server.router import Router",
+    }
+    assert broken(graph(modules, {"nrepl_py.worker", "nrepl_py.server"}), RULES) == []
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [
+        ({"a": "import b", "b": "import c", "c": "def lazy():\n    import a"}, [["a", "b", "c"]]),
+        ({"a": "if TYPE_CHECKING:\n    from b import x", "b": "import a"}, [["a", "b"]]),
+        ({"p": "", "p.x": "from . import y", "p.y": "from .x import f"}, [["p.x", "p.y"]]),
+        ({"a": "import b\nimport c", "b": "import c", "c": "import os"}, []),
+    ],
+)
+def test_cycles_are_found(modules: dict[str, str], expected: list[list[str]]) -> None:
+    assert cycles(graph(modules, {"p"})) == expected
+
+
+def test_lines_of_code_are_counted_without_words() -> None:
+    assert (
+        source_lines('"""Doc.\n\nMore.\n"""\n\nx = 1  # why\n# alone\ndef f():\n    """Doc."""\n    return "s"\n') == 3
+    )
+
+
+def test_public_names_are_counted() -> None:
+    source = (
+        'class A:\n    """Doc."""\n    def b(self): ...\n    def _c(self): ...\ndef _d(): ...\nasync def e(): ...\n'
+    )
+    assert public_names(source) == {"A": True, "A.b": False, "e": False}
+    assert public_names("class A(B):\n    def overrides(self): ...") == {"A": False}
+
+
+def test_contracts_are_protocols_with_docstrings() -> None:
+    method = "    def {}(self):\n        'Doc.'\n"
+    assert contract_methods("class A(Protocol):\n" + method.format("b") + "    def c(self): ...\n") == {"b"}
+    assert contract_methods("class A:\n" + method.format("b")) == set()

@@ -36,7 +36,7 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What to start. `python`, `cwd`: None for the evaluator's own."""
+    """What to start. `python`, `cwd`: None for the evaluator's own; `preload` comes on top of its own."""
 
     ref: Ref
     python: str | None = None
@@ -127,6 +127,10 @@ class Evaluator(Protocol):
 
     def watch(self, sink: Sink) -> None:
         """Where all events go. Called once, before the first `start`."""
+
+    async def open(self) -> None:
+        """Get ready, so that the first start is as quick as the next. Called once, after `watch`.
+        Raises `StartFailed` where no session could ever start."""
 
     async def start(self, spec: Spec) -> Ready:
         """Return once evals are accepted. Raises `NoCapacity` or `StartFailed` (with the

@@ -31,6 +31,7 @@ class _Session:
     ready: asyncio.Future[frames.Ready] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     serial: int = 0
+    stopping: bool = False
 
 
 class InProcessEvaluator:
@@ -55,6 +56,9 @@ class InProcessEvaluator:
 
     def watch(self, sink: Sink) -> None:
         self._sink = sink
+
+    async def open(self) -> None:
+        """Nothing to get ready: the program runs already."""
 
     async def start(self, spec: Spec) -> frames.Ready:
         if len(self._sessions) >= self._max_workers:
@@ -111,6 +115,7 @@ class InProcessEvaluator:
         session = self._sessions.get(ref)
         if session is None:
             return False
+        first, session.stopping = not session.stopping, True
         session.link.hold(False)
         if session.serial:
             self.interrupt(ref, session.serial)
@@ -120,7 +125,7 @@ class InProcessEvaluator:
         except TimeoutError:
             # A thread cannot be killed. It is cut off: what it still says reaches nobody.
             self._end(session, Exited(ref, Cause(kind="killed", by="router")))
-        return True
+        return first
 
     async def aclose(self) -> None:
         await asyncio.gather(*(self.stop(ref, 1.0) for ref in list(self._sessions)))

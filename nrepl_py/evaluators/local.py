@@ -91,11 +91,10 @@ class LocalEvaluator:
     def watch(self, sink: Sink) -> None:
         self._sink = sink
 
-    async def warm(self) -> None:
-        """Start the default interpreter's zygote ahead of the first session. Raises `StartFailed`."""
+    async def open(self) -> None:
         executable = self._resolve(None)
         if not self._portable and await self._implementation(executable) == "cpython":
-            await self._zygote(executable, self._preload)
+            self._zygote_task(executable, self._preload)
 
     # -- starting
 
@@ -121,7 +120,7 @@ class LocalEvaluator:
                 await self._abandon(worker)
 
     async def _launch(self, worker: _Worker, executable: str, spec: Spec) -> None:
-        preload = (*self._preload, *spec.preload)
+        preload = tuple(dict.fromkeys((*self._preload, *spec.preload)))
         env = self._environment(spec)
         cold = any(name.startswith(("LD_", "MALLOC_", "PYTHON")) for name in spec.env)
         forked = not (self._portable or cold) and await self._implementation(executable) == "cpython"
@@ -142,7 +141,7 @@ class LocalEvaluator:
         worker.link.handed_over()
 
     async def _fork(self, worker: _Worker, executable: str, preload: tuple[str, ...]) -> None:
-        zygote = await self._zygote(executable, preload)
+        zygote = await asyncio.shield(self._zygote_task(executable, preload))
         null = os.open(os.devnull, os.O_RDONLY)
         link = worker.link
         try:
@@ -186,12 +185,13 @@ class LocalEvaluator:
         worker.process.returncode = os.waitstatus_to_exitcode(status)
         self._exited(worker.pid, status)
 
-    async def _zygote(self, executable: str, preload: tuple[str, ...]) -> Zygote:
+    def _zygote_task(self, executable: str, preload: tuple[str, ...]) -> asyncio.Task[Zygote]:
+        """The start of the zygote for these, under way or done; a new one where the last failed or ended."""
         key = (executable, preload)
         task = self._zygotes.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception() or not task.result().alive)):
             task = self._zygotes[key] = asyncio.ensure_future(self._new_zygote(executable, preload))
-        return await asyncio.shield(task)
+        return task
 
     async def _new_zygote(self, executable: str, preload: tuple[str, ...]) -> Zygote:
         zygote = Zygote(on_exit=self._exited, on_gone=lambda: self._zygote_gone(zygote))
@@ -302,10 +302,13 @@ class LocalEvaluator:
 
     async def aclose(self) -> None:
         await asyncio.gather(*(self.stop(ref, 0.2) for ref in list(self._workers)))
-        for task in self._zygotes.values():
-            with contextlib.suppress(StartFailed):
-                await (await task).close()
+        tasks = [*self._zygotes.values()]
         self._zygotes.clear()
+        for task in tasks:
+            if not task.done():
+                task.cancel()
+            with contextlib.suppress(StartFailed, asyncio.CancelledError):
+                await (await task).close()
         if self._bundle >= 0:
             os.close(self._bundle)
             self._bundle = -1

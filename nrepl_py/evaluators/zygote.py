@@ -59,10 +59,10 @@ class Zygote:
             async with asyncio.timeout(limit):
                 await self._ready
         except TimeoutError:
-            await self.close()
-            raise StartFailed(f"{executable} was not ready within {limit:g} s\n{self._said()}") from None
-        except StartFailed:
-            await self.close()
+            await self._abandon()
+            raise StartFailed(f"{executable} was not ready within {limit:g} s\n{self._said()}".strip()) from None
+        except BaseException:  # it failed, or nobody wants it any more
+            await self._abandon()
             raise
 
     async def fork(self, *descriptors: int) -> tuple[int, int]:
@@ -82,16 +82,15 @@ class Zygote:
     def alive(self) -> bool:
         return self._process is not None
 
+    async def _abandon(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+        await self.close()
+
     async def close(self) -> None:
         """End it, and all its children."""
         process, self._process = self._process, None
-        for fd in (self._sock.fileno(), self._errors):
-            if fd >= 0:
-                self._loop.remove_reader(fd)
-        self._sock.close()
-        with contextlib.suppress(OSError):
-            os.close(self._errors)
-        self._errors = -1
+        self._close_descriptors()
         if process is not None:
             try:
                 await asyncio.wait_for(asyncio.to_thread(process.wait), 1)
@@ -99,6 +98,14 @@ class Zygote:
                 process.kill()
                 await asyncio.to_thread(process.wait)
         self._fail(StartFailed("the zygote was stopped"))
+
+    def _close_descriptors(self) -> None:
+        if self._errors >= 0:
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_reader(self._errors)
+            self._sock.close()
+            os.close(self._errors)
+            self._errors = -1
 
     def _fail(self, error: StartFailed) -> None:
         for future in [*self._forks.values(), self._ready]:
@@ -136,8 +143,8 @@ class Zygote:
             self._loop.call_soon(self._on_exit, message["pid"], message["status"])
 
     def _gone(self) -> None:
-        self._loop.remove_reader(self._sock)
         self._read_errors()
+        self._close_descriptors()
         self._fail(StartFailed(f"the interpreter ended while starting\n{self._said()}".strip()))
         if self._process is not None:
             process, self._process = self._process, None
@@ -146,10 +153,10 @@ class Zygote:
 
     def _read_errors(self) -> None:
         try:
-            data = os.read(self._errors, _MESSAGE) if self._errors >= 0 else b""
+            data = os.read(self._errors, _MESSAGE)
         except BlockingIOError:
             return
-        if not data and self._errors >= 0:
+        if not data:
             self._loop.remove_reader(self._errors)
         self._stderr = (self._stderr + data)[-_MESSAGE:]
 

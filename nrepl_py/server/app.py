@@ -81,8 +81,6 @@ class Server:
             check_token=self._check_token,
             on_bug=lambda where, bug: log.error("a bug in the router", exc_info=bug, extra={"where": where}),
             defaults={
-                "python": settings.python,
-                "preload": settings.preload,
                 "versions": versions(),
                 "transports": [*(["tcp"] if self._wants_tcp else []), *(["unix"] if self.unix else [])],
             },
@@ -107,10 +105,12 @@ class Server:
         return f"ws://{auth.bracketed('127.0.0.1' if auth.is_wildcard(self.host) else self.host)}:{self.port}"
 
     async def __aenter__(self) -> Server:
-        """Listen. Raises `ConfigError` with a sentence for the user where that cannot be."""
+        """Listen. Raises `ConfigError` with a sentence for the user where that cannot be, and
+        `StartFailed` where the evaluator has no interpreter to start."""
         self._loop = asyncio.get_running_loop()
         self.evaluator.watch(self._worker_said)
         try:
+            await self.evaluator.open()
             await self._listen()
         except BaseException:
             await self.aclose()

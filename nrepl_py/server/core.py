@@ -42,11 +42,11 @@ class Core:
             raise QuotaExceeded(f"clone: you have {self.registry.count(owner)} sessions; close one first")
         spec = Spec(
             ref=Ref(self.new_id(), 1),
-            python=request.python or self.defaults.get("python"),
+            python=request.python,
             cwd=request.cwd,
             env=request.env,
             inherit_env=tuple(request.inherit_env),
-            preload=tuple(dict.fromkeys([*self.defaults.get("preload", ()), *request.preload])),
+            preload=tuple(request.preload),
         )
         session = Session(self.context, spec, owner, name=request.name)
         session.cloned_by = Asker(client.number, request.id)
@@ -58,9 +58,7 @@ class Core:
         owner = principal_of(client).name
         if self._is_full(owner):
             raise Busy(f"eval: you have {self.registry.count(owner)} sessions; close one, or wait until an eval ends")
-        preload = tuple(self.defaults.get("preload", ()))
-        spec = Spec(ref=Ref(self.new_id(), 1), python=self.defaults.get("python"), preload=preload)
-        session = Session(self.context, spec, owner, transient=Asker(client.number, request.id))
+        session = Session(self.context, Spec(ref=Ref(self.new_id(), 1)), owner, transient=Asker(client.number, request.id))
         session.submit(request, client)
         self.registry.add(session)
         client.transients[request.id] = session.id

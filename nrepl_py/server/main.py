@@ -16,6 +16,7 @@ from typing import Any
 from nrepl_py import connection_file
 from nrepl_py.config import ConfigError, Settings
 from nrepl_py.connection_file import ServerFile, UnsafeDirectory
+from nrepl_py.errors import StartFailed
 from nrepl_py.evaluators.base import Evaluator
 from nrepl_py.server import auth, logs
 from nrepl_py.server.app import Server, versions
@@ -34,7 +35,7 @@ def main(settings: Settings, make_evaluator: Callable[[Settings], Evaluator] | N
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(settings, token=token, writer=writer, make_evaluator=make_evaluator))
-    except (ConfigError, UnsafeDirectory) as error:
+    except (ConfigError, UnsafeDirectory, StartFailed) as error:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(f"the server cannot start: {error}")
@@ -51,7 +52,7 @@ async def serve(
     make_evaluator: Callable[[Settings], Evaluator] | None = None,
 ) -> None:
     """Serve until told to stop. Prints the banner once clients can connect and find the server.
-    Raises `ConfigError`, `UnsafeDirectory` or OSError where it cannot start."""
+    Raises `ConfigError`, `StartFailed`, `UnsafeDirectory` or OSError where it cannot start."""
     stop = _Stop(writer)
     try:
         async with Server(settings, (make_evaluator or _local)(settings), token=token) as server:

@@ -99,6 +99,7 @@ def info(ready: Ready, sandbox: dict[str, Any]) -> dict[str, Any]:
         "prefix": ready.prefix,
         "cwd": ready.cwd,
         "pid": ready.pid,
+        "start": ready.start,
         "sandbox": sandbox,
     }
 

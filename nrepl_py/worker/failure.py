@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import traceback
 from types import TracebackType
 from typing import Any, Dict, List, Optional, Tuple
@@ -33,10 +34,20 @@ def bare(error: BaseException, why: str) -> Tuple[bytes, bytes]:
 
 
 def _without_ours(tb: Optional[TracebackType]) -> Optional[TracebackType]:
-    """Skip the frames that led to the user's code; those within are removed from the summary."""
-    while tb is not None and _is_ours(tb.tb_frame.f_code.co_filename):
+    """Skip the frames that led to the user's code: ours, and those of the loop that ran its `await`.
+    Ours within it are removed from the summary."""
+    while tb is not None and (_is_ours(_file(tb)) or (tb.tb_next is not None and _is_asyncios(_file(tb)))):
         tb = tb.tb_next
     return tb
+
+
+def _file(tb: TracebackType) -> str:
+    return tb.tb_frame.f_code.co_filename
+
+
+def _is_asyncios(file: str) -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and os.path.dirname(file) == os.path.dirname(asyncio.__file__ or "")
 
 
 def _is_ours(file: str) -> bool:

@@ -11,6 +11,7 @@ nothing but what cannot be changed from Python.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import gc
 import importlib.machinery
 import os
@@ -128,12 +129,28 @@ def _script(lender: Lender, text: str, file: Optional[str]) -> Any:
 
 
 def _load_jedi(lender: Lender) -> Any:
-    limit = sys.getrecursionlimit()
-    jedi = lender.load("jedi")
-    if sys.getrecursionlimit() != limit:  # jedi raises it as it is imported
-        sys.setrecursionlimit(limit)
+    if "jedi" not in _tamed:
+        limit = sys.getrecursionlimit()
+        _tamed["jedi"] = _tame(lender, lender.load("jedi"))
+        if sys.getrecursionlimit() != limit:  # jedi raises it as it is imported
+            sys.setrecursionlimit(limit)
+    return _tamed["jedi"]
+
+
+_tamed: Dict[str, Any] = {}
+
+
+def _tame(lender: Lender, jedi: Any) -> Any:
+    """Keep jedi from importing what is not its own, and from what other threads would notice."""
     jedi.settings.auto_import_modules = []  # `gi`, which would be imported for real
     jedi.settings.dynamic_params_for_other_modules = False  # reads the project's other files
+    docstrings = lender.load("jedi.inference.docstrings")  # which imports numpydoc, and all of its friends
+    docstrings._search_param_in_numpydocstr = docstrings._search_return_in_numpydocstr = lambda *_: []
+    # It silences the whole process's warnings while it looks at `builtins`, which gives none.
+    quiet = types.SimpleNamespace(catch_warnings=lambda **_: contextlib.nullcontext(), simplefilter=lambda *_: None)
+    lender.load("jedi.inference.compiled.access").warnings = quiet
+    for name in ("star_args", "dynamic_params", "finder"):  # later, finders of the user's would be asked for them
+        lender.load("jedi.inference." + name)
     return jedi
 
 

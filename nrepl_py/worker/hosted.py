@@ -95,6 +95,7 @@ class Thread(Host):
         interrupts = self._interrupts = ThreadInterrupts(word)
         interrupts.become_this_thread()
         worker = Worker(wire.Channel(control, interrupts), wire.Channel(side), interrupts, self)
+        interrupts.wake = worker.input.wake
         self.main.__dict__["display"] = worker.display
         self._streams.add(worker)
         try:

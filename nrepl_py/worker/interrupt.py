@@ -138,6 +138,8 @@ class ThreadInterrupts(Interrupts):
         super().__init__(word)
         self._lock = threading.RLock()
         self._pending = False
+        self.wake: Callable[[], None] = lambda: None
+        """Ends a wait of ours that the thread may be in: the exception alone would not."""
 
     def become_this_thread(self) -> None:
         """The calling thread is the one that evaluates."""
@@ -171,6 +173,7 @@ class ThreadInterrupts(Interrupts):
     def _raise(self) -> None:
         self._pending = True
         _set_exception(self._main, KeyboardInterrupt)
+        self.wake()
 
 
 def _set_exception(thread: int, kind: Optional[type]) -> None:

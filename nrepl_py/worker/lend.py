@@ -14,12 +14,16 @@ import threading
 from typing import Any, Dict, Optional
 
 
+_UNWANTED = ("colorama",)  # jedi imports it where it is, for debug output: another package, or a file of the user's
+
+
 class Lender:
     """Lends top-level packages. `paths`: the directory each one lies in."""
 
     def __init__(self, paths: Dict[str, str]) -> None:
         self.paths = paths
         self._lock = threading.RLock()
+        self._thread = 0
 
     def load(self, name: str) -> Any:
         """The package or a module of it: the session's own copy where it has imported one, else the
@@ -30,12 +34,19 @@ class Lender:
         with self._lock:
             # First of all finders: one of the user's need not be asked, nor see our names.
             sys.meta_path.insert(0, self)
+            self._thread = threading.get_ident()
             try:
                 return importlib.import_module(name)
             finally:
                 sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[importlib.machinery.ModuleSpec]:
-        """The import system's question, answered for the top-level names we lend."""
-        directory = self.paths.get(name)
-        return None if directory is None else importlib.machinery.PathFinder.find_spec(name, [directory])
+        """The import system's question, answered for what we lend, in the thread that borrows."""
+        if threading.get_ident() != self._thread:
+            return None
+        if name in _UNWANTED:
+            raise ModuleNotFoundError("%s is not for what is lent" % name, name=name)
+        directory = self.paths.get(name.partition(".")[0])
+        if directory is None:
+            return None
+        return importlib.machinery.PathFinder.find_spec(name, [directory] if path is None else path)

@@ -269,6 +269,8 @@ def _generic(value: Any, depth: int) -> str:
     if "" in arguments:
         return ""
     origin = getattr(value, "__origin__", None)
+    if origin is typing.Union and len(arguments) == 2 and arguments[1] == "None":
+        return "Optional[%s]" % arguments[0]
     if origin is None or origin is typing.Union:
         return " | ".join(arguments)
     name = _annotation(origin, depth - 1)

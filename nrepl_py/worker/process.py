@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import types
 from typing import Any, Callable, Dict, List, Optional
 
@@ -128,8 +129,12 @@ def run(control: Any, side: Any, word: int) -> None:
     worker = Worker(control, side, interrupts, host)
     _surroundings(setup, json.loads(env))
     host.settle(worker, interrupts)
-    for name in setup["preload"]:
-        __import__(name)
+    try:
+        for name in setup["preload"]:
+            __import__(name)
+    except BaseException:
+        os.write(2, plain.text(traceback.format_exc()))  # the router tells it with the failed start
+        os._exit(1)
     interrupts.install(INTERRUPT_SIGNAL)
     worker.serve(about(setup["start"]))
     atexit._run_exitfuncs()

@@ -247,6 +247,11 @@ class Input(io.TextIOBase):
         """The eval ended: whoever still waits gets end of file."""
         self.begin(0, False)
 
+    def wake(self) -> None:
+        """Let who waits look around: an exception may have been set for it."""
+        with self._condition:
+            self._condition.notify_all()
+
     def feed(self, serial: int, text: str) -> None:
         """Input came; an empty text is one end of file."""
         with self._condition:

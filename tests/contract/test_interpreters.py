@@ -48,7 +48,7 @@ def target(peer: Peer, python: str) -> Iterator[Session]:
 def test_it_is_the_one_asked_for(target: Session, python: str) -> None:
     version = subprocess.run([python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True).stdout
     assert target.ok("import sys; print(sys.version)").out == version
-    assert target.reply["info"]["executable"] == python
+    assert target.reply["info"]["python"] == python
 
 
 def test_the_basics(target: Session) -> None:

@@ -91,7 +91,7 @@ def test_all_cancels_the_queue_too(any_session: Session) -> None:
 
 def test_a_caught_interrupt_is_the_codes_business(any_session: Session) -> None:
     id = any_session.start(
-        "print('running')\ntry:\n    while True: pass\nexcept KeyboardInterrupt:\n    result = 'cleaned up'\nresult"
+        "try:\n    print('running')\n    while True: pass\nexcept KeyboardInterrupt:\n    result = 'cleaned up'\nresult"
     )
     any_session.peer.until(id, key="out")
     _, run = interrupt(any_session, id, interrupt_id=id)
@@ -100,7 +100,8 @@ def test_a_caught_interrupt_is_the_codes_business(any_session: Session) -> None:
 
 def test_swallowed_twice_it_gives_up_and_says_so(session: Session) -> None:
     id = session.start(
-        "import time\nprint('running')\ncount = 0\nwhile count < 3:\n    try:\n        while True: time.sleep(0.001)\n"
+        "import time\ncount = 0\nwhile count < 3:\n    try:\n        if not count: print('running')\n"
+        "        while True: time.sleep(0.001)\n"
         "    except KeyboardInterrupt: count += 1"
     )
     session.peer.until(id, key="out")

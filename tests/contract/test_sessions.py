@@ -12,9 +12,9 @@ from tests.contract.driver import Peer, Session
 
 def test_clone_says_what_it_made(any_session: Session) -> None:
     info = any_session.reply["info"]
-    assert info["python"].count(".") >= 2
+    assert info["version"].count(".") >= 2
     assert info["implementation"] == "cpython"
-    assert Path(info["executable"]).exists()
+    assert Path(info["python"]).exists()
     assert "sandbox" in info
 
 

@@ -34,6 +34,9 @@ class FakeEvaluator:
     def describe(self) -> dict[str, Any]:
         return {"tier": "none"}
 
+    async def open(self) -> None:
+        pass
+
     def watch(self, sink: Sink) -> None:
         self._sink = sink
 

@@ -49,6 +49,20 @@ def test_nothing_else_of_the_servers_is_importable(python: str) -> None:
     assert run(python, "result = [name for name in sys.modules if name.split('.')[0] in ('jedi', 'parso')]") == []
 
 
+@everywhere
+def test_no_finder_of_the_users_is_asked(python: str) -> None:
+    script = """
+        asked = []
+        class Finder:
+            def find_spec(self, name, path=None, target=None): asked.append(name)
+        sys.meta_path.insert(0, Finder())
+        lender.load("jedi")
+        lender.load("cloudpickle")
+        result = [name for name in asked if name.partition(".")[0] in ("jedi", "parso", "cloudpickle", "colorama")]
+    """
+    assert run(python, script) == []
+
+
 def test_the_sessions_own_copy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     own = types.ModuleType("jedi")
     monkeypatch.setitem(sys.modules, "jedi", own)

@@ -54,15 +54,20 @@ class Replay:
     def run(self, transcript: Transcript) -> None:
         """Raises AssertionError, naming the line, where the server answers otherwise than written."""
         self.names["$token"] = self.token
-        with self.connect(authenticated="no-token" not in transcript.options) as socket:
-            if "session" in transcript.options:
-                self._make_session(socket)
-            for number, line in enumerate(transcript.lines, transcript.line + 1):
-                try:
-                    self._step(socket, line)
-                except Exception as error:
-                    raise AssertionError(f"protocol.md:{number}: {line}\n{type(error).__name__}: {error}") from error
-        self._close_sessions()
+        try:
+            with self.connect(authenticated="no-token" not in transcript.options) as socket:
+                self._replay(socket, transcript)
+        finally:
+            self._close_sessions()
+
+    def _replay(self, socket: ClientConnection, transcript: Transcript) -> None:
+        if "session" in transcript.options:
+            self._make_session(socket)
+        for number, line in enumerate(transcript.lines, transcript.line + 1):
+            try:
+                self._step(socket, line)
+            except Exception as error:
+                raise AssertionError(f"protocol.md:{number}: {line}\n{type(error).__name__}: {error}") from error
 
     def connect(self, authenticated: bool = True) -> ClientConnection:
         """A connection with this replay's codec."""

@@ -11,11 +11,13 @@ import asyncio
 import codecs
 import contextlib
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nrepl_py import codec
 from nrepl_py.evaluators import frames
 from nrepl_py.worker import wire
 
@@ -137,6 +139,7 @@ class Link:
         self._to_control = Outbox(self._loop, self._control)
         self._to_side = Outbox(self._loop, self._side)
         self._pipes: list[_Pipe] = []
+        self._poll = select.poll()
         self._retired: list[_Pipe] = []
         self.worker_pipes: list[int] = self._fresh_pipes() if pipes else []
         self._stale_pipes = False
@@ -148,10 +151,10 @@ class Link:
     # -- to the worker
 
     def tell(self, header: dict[str, object], *blobs: bytes) -> None:
-        self._to_control.send(b"".join(wire.pack(header, *blobs)))
+        self._to_control.send(_frame(header, blobs))
 
     def tell_aside(self, header: dict[str, object], *blobs: bytes) -> None:
-        self._to_side.send(b"".join(wire.pack(header, *blobs)))
+        self._to_side.send(_frame(header, blobs))
 
     def begin(self, serial: int) -> None:
         """An eval is about to be sent: from here on, what comes through the pipes is its output."""
@@ -168,7 +171,7 @@ class Link:
         self._retired += self._pipes
         fresh = self._fresh_pipes()
         self._listen()
-        self._to_control.send(b"".join(wire.pack({"do": "stdio"})), fresh)
+        self._to_control.send(_frame({"do": "stdio"}), fresh)
 
     def hold(self, held: bool) -> None:
         """Stop or go on reading: what the worker writes then waits in the kernel."""
@@ -223,7 +226,9 @@ class Link:
         self._on_report(report)
 
     def _drain(self) -> None:
-        for pipe in self._pipes:
+        # One look at both: this is done twice an eval, and most evals write nothing there.
+        for fd, _ in self._poll.poll(0):
+            pipe = next(pipe for pipe in self._pipes if pipe.fd == fd)
             left = _DRAIN
             while left > 0 and (size := self._read_pipe(pipe)):
                 left -= size
@@ -250,6 +255,8 @@ class Link:
         for pipes in (self._pipes, self._retired):
             if pipe in pipes:
                 pipes.remove(pipe)
+                if pipes is self._pipes:
+                    self._poll.unregister(pipe.fd)
                 os.close(pipe.fd)
 
     def _ignore(self, fd: int) -> None:
@@ -261,10 +268,12 @@ class Link:
         """The write ends, for descriptors 1 and 2."""
         ends = []
         self._pipes = []
+        self._poll = select.poll()
         for stream in ("out", "err"):
             read, write = os.pipe()
             os.set_blocking(read, False)
             self._pipes.append(_Pipe(read, stream))
+            self._poll.register(read, select.POLLIN)
             ends.append(write)
         return ends
 
@@ -308,6 +317,12 @@ class Link:
         self._to_side.close()
         self._control.close()
         self._side.close()
+
+
+def _frame(header: dict[str, object], blobs: tuple[bytes, ...] = ()) -> bytes:
+    if blobs:
+        header["blobs"] = [len(blob) for blob in blobs]
+    return b"".join(wire.assemble(codec.to_json(header), blobs))
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

@@ -11,6 +11,7 @@ from nrepl_py import codec
 from nrepl_py.evaluators import bundle
 from nrepl_py.evaluators.base import Feed, Run, ToWorker
 from nrepl_py.evaluators.link import Link
+from nrepl_py.worker import wire
 
 _WORD = struct.Struct("<Q")
 _STAGES = ((1, "cancel"), (2, "sigint"))  # the bits of worker/interrupt.py
@@ -29,22 +30,17 @@ def tell(link: Link, message: ToWorker) -> None:
 
 
 def _run_header(run: Run) -> dict[str, object]:
-    return {
-        "do": "run",
-        "serial": run.serial,
-        "file": run.file,
-        "line": run.line,
-        "column": run.column,
-        "module": run.module,
-        "values": run.values,
-        "mime": run.mime,
-        "data": run.data,
-        "max-data": run.max_data,
-        "max-depth": codec.MAX_DEPTH,
-        "allow-stdin": run.allow_stdin,
-        "store-history": run.store_history,
-        "print-quota": run.print_quota,
-    }
+    header: dict[str, object] = {"do": "run", "serial": run.serial}
+    for name, attribute, usual in _RUN:
+        value = getattr(run, attribute)
+        if value != usual:
+            header[name] = value
+    if codec.MAX_DEPTH != wire.RUN["max-depth"]:
+        header["max-depth"] = codec.MAX_DEPTH
+    return header
+
+
+_RUN = [(name, name.replace("-", "_"), usual) for name, usual in wire.RUN.items() if name != "max-depth"]
 
 
 def new_word() -> int:

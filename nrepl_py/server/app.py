@@ -224,9 +224,7 @@ class Server:
             if connection is None:
                 continue
             connection.send(encoded.payload(connection.codec, connection.max_frame, connection.max_value))
-            if send.lazy:
-                connection.flush_soon()
-            elif not connection.dirty:
+            if not connection.dirty:
                 connection.dirty = True
                 self._dirty.append(connection)
 

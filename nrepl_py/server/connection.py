@@ -130,11 +130,6 @@ class Connection(asyncio.Protocol):
         if self.open:
             self._outbox.flush()
 
-    def flush_soon(self) -> None:
-        """Write what waits within the coalescing time."""
-        if self.open:
-            self._outbox.flush_soon()
-
     def close(self, code: int, reason: str) -> None:
         """Send what waits and a close frame; cut the connection when its answer takes too long."""
         if not self.open:
@@ -262,7 +257,7 @@ class Connection(asyncio.Protocol):
         self.codec = SUBPROTOCOLS.get(str(self._websocket.subprotocol), "json")
         first = outbox.TEXT if self.codec == "json" else outbox.BINARY
         self._kind = Opcode.TEXT if self.codec == "json" else Opcode.BINARY
-        self._outbox = outbox.Outbox(self._loop, self._transport, first, self._owner.limits.coalesce_seconds)
+        self._outbox = outbox.Outbox(self._transport, first)
         self._write()
         self._set("wait", self._owner.limits.ping_seconds, self._tick)
         self.open = True

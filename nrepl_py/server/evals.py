@@ -39,6 +39,17 @@ class OpenEval:
         started = {"code": cut, "file": run.file, "line": run.line, "client": self.client}
         return {"started": started} if cut is code else {"started": started, "status": ["truncated"]}
 
+    @property
+    def started_size(self) -> int:
+        """Bytes of `started`, about."""
+        return min(len(self.run.code), messages.PIECE)
+
+    def opened_by(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The eval's first message, which says as well that it has started."""
+        started = self.started
+        status = [*started.get("status", ()), *message.get("status", ())]
+        return message | started | ({"status": list(dict.fromkeys(status))} if status else {})
+
     def put(self, text: str, limit: int) -> None:
         """Keep input until the eval reads; "" is one end of file. Raises `Busy` past `limit` bytes."""
         size = len(text.encode()) + 1

@@ -16,12 +16,10 @@ TimerKey: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One message to some connections. `lazy`: it may wait up to 2 ms for the next one, so that
-    both leave in one write."""
+    """One message to some connections."""
 
     connections: tuple[int, ...]
     message: dict[str, Any]
-    lazy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

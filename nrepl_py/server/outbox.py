@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from asyncio import AbstractEventLoop, WriteTransport
+from asyncio import WriteTransport
 from typing import Any, Final
 
 from nrepl_py import codec as codecs
@@ -80,26 +80,16 @@ def header(first: int, length: int) -> bytes:
 class Outbox:
     """Frames waiting to be written to one connection."""
 
-    __slots__ = ("_coalesce", "_first", "_loop", "_pending", "_timer", "_transport")
+    __slots__ = ("_first", "_pending", "_transport")
 
-    def __init__(self, loop: AbstractEventLoop, transport: WriteTransport, first: int, coalesce: float) -> None:
-        self._loop = loop
+    def __init__(self, transport: WriteTransport, first: int) -> None:
         self._transport = transport
         self._first = first
-        self._coalesce = coalesce
         self._pending: list[bytes] = []
-        self._timer = False
 
     def put(self, payload: bytes) -> None:
         """Add one frame; it leaves with the next `flush`."""
         self._pending += (header(self._first, len(payload)), payload)
-
-    def flush_soon(self) -> None:
-        """Flush within the coalescing time. A timer once set is not cancelled: it would cost more
-        than finding nothing to do, or than a write too many every 2 ms."""
-        if not self._timer:
-            self._timer = True
-            self._loop.call_later(self._coalesce, self._due)
 
     def flush(self) -> None:
         """Write all that waits."""
@@ -124,32 +114,13 @@ class Outbox:
         """Forget all that waits: the connection is gone."""
         self._pending.clear()
 
-    def _due(self) -> None:
-        self._timer = False
-        self.flush()
-
 
 def _encode(message: dict[str, Any], codec: str) -> bytes:
     try:
         return codecs.encode(message, codec)
-    except Exception as error:
-        log.debug("a message needed scrubbing before it could be encoded: %s", type(error).__name__)
-    try:
-        return codecs.encode(_scrubbed(message), codec)
     except Exception:
         log.exception("a message could not be encoded and was sent without its contents")
-        return codecs.encode(_scrubbed(_marked(_envelope(message))), codec)
-
-
-def _scrubbed(value: Any) -> Any:
-    """The value with lone surrogates backslash-escaped, which no UTF-8 has."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, dict):
-        return {_scrubbed(key): _scrubbed(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_scrubbed(item) for item in value]
-    return value
+        return codecs.encode(_marked(_envelope(message)), codec)
 
 
 def _split(message: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -70,6 +70,9 @@ class Session:
         self.stream = Stream(context, 0 if transient else context.limits.log_bytes)
         self.questions = Questions(context, self.id)
         self.running: OpenEval | None = None
+        self._opening: OpenEval | None = None
+        """The running eval, while nothing was said of it yet."""
+        self._ticking = False
         self.queue: deque[OpenEval] = deque()
         self.evals: dict[str, OpenEval] = {}
         """The running and the queued evals, by id."""
@@ -158,7 +161,7 @@ class Session:
         message: dict[str, Any] = {"session": self.id, "event": event, "epoch": self.ref.epoch}
         if cause is not None:
             message["cause"] = messages.to_map(cause)
-        self.stream.say(message, None)
+        self._say(message, None)
 
     # -- evals ----------------------------------------------------------------------------------
 
@@ -190,7 +193,7 @@ class Session:
         if eval.waits:
             eval.waits = False
             self._context.out.append(Tell(self.ref, Feed(eval.run.serial, text)))
-            self.stream.say(self._head(eval.id) | {"status": ["input-done"]}, eval.asker)
+            self._say(self._head(eval.id) | {"status": ["input-done"]}, eval.asker)
         else:
             eval.put(text, self._context.limits.max_stdin_bytes)
         return True
@@ -231,9 +234,11 @@ class Session:
         self.running = eval
         self._asker = eval.asker
         self._context.out.append(Tell(self.ref, eval.run))
-        # Lazy: it mostly leaves in one write with the first thing the eval says.
-        size = min(len(eval.run.code), messages.PIECE)
-        self.stream.say(self._head(eval.id) | eval.started, eval.asker, size, lazy=True)
+        # That it has started is told with the first thing it says, or soon: a short eval is one message.
+        self._opening = eval
+        if not self._ticking:
+            self._ticking = True
+            self._context.out.append(SetTimer(("tick", self.id), self._context.limits.coalesce_seconds))
         self.hold()
         if eval.timeout is not None:
             self._context.out.append(SetTimer(("timeout", self.id, eval.run.serial), eval.timeout))
@@ -246,7 +251,7 @@ class Session:
     def _finish(self, eval: OpenEval, fields: dict[str, Any], size: int = 0) -> None:
         """Say an eval's last message, `done` included."""
         del self.evals[eval.id]
-        self.stream.say(self._head(eval.id) | fields, eval.asker, size)
+        self._say(self._head(eval.id) | fields, eval.asker, size)
 
     def _finish_running(self, fields: dict[str, Any], size: int, last: dict[str, Any]) -> None:
         """The same for the running one, with all that hangs on it; `last` answers its interrupts."""
@@ -275,6 +280,22 @@ class Session:
         self.queue.clear()
         return queued
 
+    def _say(self, message: dict[str, Any], asker: int | None, size: int = 0) -> None:
+        """A message of the stream; an opening that waits goes with it, or before it."""
+        eval = self._opening
+        if eval is not None and message.get("id") == eval.id:
+            self._opening = None
+            message, size = eval.opened_by(message), size + eval.started_size
+        else:
+            self._open()
+        self.stream.say(message, asker, size)
+
+    def _open(self) -> None:
+        """Say that the running eval has started, where nothing was said of it yet."""
+        eval, self._opening = self._opening, None
+        if eval is not None:
+            self.stream.say(self._head(eval.id) | eval.started, eval.asker, eval.started_size)
+
     def _head(self, id: str) -> dict[str, Any]:
         return {"id": id, **self._name_of}
 
@@ -289,14 +310,14 @@ class Session:
     def _output(self, report: Output) -> None:
         head, asker = self._whose(report.serial)
         for text in messages.pieces(report.text):
-            self.stream.say(head | messages.output(report, text), asker, len(text))
+            self._say(head | messages.output(report, text), asker, len(text))
 
     def _display(self, report: Display) -> None:
         if self._is_running(report.serial):
             self._relay(messages.display(report), report, report.end)
         else:
             head, asker = self._whose(report.serial)
-            self.stream.say(head | messages.display(report), asker, messages.weight(report))
+            self._say(head | messages.display(report), asker, messages.weight(report))
 
     def _value(self, report: Value) -> None:
         if self._is_running(report.serial):
@@ -322,7 +343,7 @@ class Session:
             return
         eval.waits = True
         fields = {"prompt": report.prompt, "password": report.password, "status": ["need-input"]}
-        self.stream.say(self._head(eval.id) | fields, eval.asker, len(report.prompt))
+        self._say(self._head(eval.id) | fields, eval.asker, len(report.prompt))
 
     def _answer(self, report: Answer) -> None:
         self.questions.answer(report)
@@ -335,7 +356,7 @@ class Session:
         assert eval is not None
         size = messages.weight(report)
         if end is None:
-            self.stream.say(self._head(eval.id) | fields, eval.asker, size)
+            self._say(self._head(eval.id) | fields, eval.asker, size)
             return
         messages.end(fields, end, eval.timed_out)
         self._finish_running(fields, size, {"status": ["done"]})
@@ -357,10 +378,13 @@ class Session:
 
     # -- timers and clients ---------------------------------------------------------------------
 
-    def timer(self, kind: str, serial: int, number: int = 0) -> None:
+    def timer(self, kind: str, serial: int = 0, number: int = 0) -> None:
         """A timer of this session's fired; one whose eval has ended means nothing."""
         eval = self.running
-        if kind == "answer":
+        if kind == "tick":
+            self._ticking = False
+            self._open()
+        elif kind == "answer":
             self.questions.expire(serial)
         elif eval is None or eval.run.serial != serial:
             return

@@ -29,11 +29,11 @@ class Stream:
         if connection in self.attached:
             self.attached = tuple(number for number in self.attached if number != connection)
 
-    def say(self, message: dict[str, Any], asker: int | None, size: int = 0, lazy: bool = False) -> None:
+    def say(self, message: dict[str, Any], asker: int | None, size: int = 0) -> None:
         """Number, log and send it; `asker` is the connection that asked, `size` the payload's bytes."""
         self.log.append(message, size)
         to = self.attached
         if asker is not None and asker not in to and asker in self._context.connections:
             to = (*to, asker)
         if to:
-            self._context.out.append(Send(to, message, lazy))
+            self._context.out.append(Send(to, message))

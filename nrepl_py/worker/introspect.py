@@ -153,7 +153,7 @@ class Introspector:
         end = text.name_end(code, cursor)
         before = text.before(code, end)
         chain = text.chain(before.text)
-        if before.inside != "code" or (chain is not None and not chain.prefix):
+        if before.inside != "code" or (chain is not None and not chain.prefix) or _ends_in_number(before.text):
             return None
         if chain is not None:
             names = [*chain.names, chain.prefix]

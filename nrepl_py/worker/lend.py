@@ -13,8 +13,7 @@ import sys
 import threading
 from typing import Any, Dict, Optional
 
-
-_UNWANTED = ("colorama",)  # jedi imports it where it is, for debug output: another package, or a file of the user's
+_UNWANTED = ("colorama",)  # jedi imports it where it can, for debug output: a package or a file of the user's
 
 
 class Lender:

@@ -43,7 +43,7 @@ class Worker:
             try:
                 header, blobs = self._control.receive()
                 if header["do"] == "run":
-                    self._run(header, blobs[0].decode("utf-8", "surrogatepass"))
+                    self._run({**wire.RUN, **header}, blobs[0].decode("utf-8", "surrogatepass"))
                 elif header["do"] == "stdio":
                     self._host.replace_stdio(self._control.descriptors)
             except KeyboardInterrupt:
@@ -66,7 +66,8 @@ class Worker:
         self.input.end()
         self.relay.end()
         self._host.flush_c()
-        end["children"] = self._host.children
+        if self._host.children:
+            end["children"] = True
         self._control.send(dict(message, serial=serial, end=end), *blobs)
         stdio.TAG.reset(token)
 
@@ -125,15 +126,19 @@ class Worker:
     def _show(self, shown: Shown, request: Dict[str, Any]) -> None:
         """A value becomes a message; the last is held back, to leave with the eval's end."""
         value = shown.value
-        header: Dict[str, Any] = {"say": "value", "line": shown.line, "end-line": shown.end_line}
+        header: Dict[str, Any] = {"say": "value"}
+        if shown.end_line != 1:  # what is left out is 1, or false, or empty
+            header["line"], header["end-line"] = shown.line, shown.end_line
         blobs: List[bytes] = []
         if value is None:
             if not request["data"]:
                 return
             header["has-text"] = False
         else:
-            text, header["truncated"] = display.show(value, request["print-quota"])
+            text, truncated = display.show(value, request["print-quota"])
             blobs.append(text)
+            if truncated:
+                header["truncated"] = True
         if request["data"]:
             blobs += self._data(value, request, header)
         if request["mime"] and value is not None:

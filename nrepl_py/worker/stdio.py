@@ -238,10 +238,11 @@ class Input(io.TextIOBase):
         self.buffer = _InputBytes(self)
 
     def begin(self, serial: int, allowed: bool) -> None:
-        with self._condition:
-            self._serial, self._allowed = serial, allowed
-            self._text, self._ends = "", 0
-            self._condition.notify_all()
+        self._serial, self._allowed = serial, allowed
+        if self._waiting or self._text or self._ends:
+            with self._condition:
+                self._text, self._ends = "", 0
+                self._condition.notify_all()
 
     def end(self) -> None:
         """The eval ended: whoever still waits gets end of file."""

@@ -10,8 +10,7 @@ and the body, a run of blobs whose lengths are the header's `blobs`. Text is UTF
 
 Router → worker, control (key `do`):
   setup     first of all: cwd, python-path, preload, lent, start; answered by `ready`   blobs: environment (JSON)
-  run       serial, file, line, column, module, values, mime, data, max-data, max-depth,
-            allow-stdin, store-history, print-quota                        blobs: code
+  run       serial, and of `RUN` below what differs from it                blobs: code
   stdio     fresh descriptors for 1 and 2, attached to the frame's first byte by SCM_RIGHTS
 Router → worker, side:
   feed      serial                                                         blobs: text ("" = EOF)
@@ -30,9 +29,25 @@ import socket
 import struct
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 PREFIX = struct.Struct(">II")
+RUN: Dict[str, Any] = {
+    "file": None,
+    "line": 1,
+    "column": 0,
+    "module": None,
+    "values": "last",
+    "mime": [],
+    "data": False,
+    "max-data": 1 << 22,
+    "max-depth": 64,
+    "allow-stdin": True,
+    "store-history": True,
+    "print-quota": 1 << 20,
+}
+"""What a `run` is without further words, so that the commonest eval has the shortest header."""
+
 _JOIN_BELOW = 64 << 10  # bytes; up to here a copy is cheaper than a second write
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
@@ -41,7 +56,11 @@ def pack(header: Dict[str, Any], *blobs: bytes) -> List[bytes]:
     """The frame, as pieces to write one after the other (large blobs are not copied)."""
     if blobs:
         header["blobs"] = [len(blob) for blob in blobs]
-    head = _encode(header).encode()
+    return assemble(_encode(header).encode(), blobs)
+
+
+def assemble(head: bytes, blobs: Sequence[bytes]) -> List[bytes]:
+    """The frame of an encoded header."""
     size = sum(map(len, blobs))
     first = PREFIX.pack(len(head), size) + head
     return [b"".join((first, *blobs))] if size < _JOIN_BELOW else [first, *blobs]

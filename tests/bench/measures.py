@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,7 +38,7 @@ class Peers(contextlib.ExitStack):
         if not hasattr(self, "_address"):
             directory = self.enter_context(tempfile.TemporaryDirectory())
             file = Path(directory) / "connection.json"
-            process = self._process(sys.executable, "-m", "nrepl_py", "serve", "--connection-file", str(file))
+            process = self._process(sys.executable, "-m", "nrepl_py", "serve", "--connection-file", str(file), "--log-level", "error")
             assert process.stdout is not None
             process.stdout.readline()  # the banner: it is listening
             self._address = json.loads(file.read_text())
@@ -135,15 +137,35 @@ def prints(peers: Peers, scale: float) -> list[Row]:
     session, kernel = peers.session(), peers.kernel()
     count = 200_000
     code = f"for i in range({count}): print(i)"
-
-    def ours() -> None:
+    mine, theirs, lost = [], [], 0
+    for _ in range(int(5 * scale) + 1):
+        start = time.perf_counter()
         assert session.eval(code).out.count("\n") == count
+        mine.append((time.perf_counter() - start) * 1000)
+        milliseconds, lines = _kernel_prints(kernel, code)
+        theirs.append(milliseconds)
+        lost = max(lost, count - lines)
+    name = "ipykernel" + (f" (lost {lost:,} lines)" if lost else "")
+    return [Row("200,000 prints", name, statistics.median(mine), statistics.median(theirs), "ms", "≥ 2× faster")]
 
-    def theirs() -> None:
-        execute(kernel, code)
 
-    mine, other = alternate(int(5 * scale) + 1, ours, theirs)
-    return [Row("200,000 prints", "ipykernel", mine, other, "ms", "≥ 2× faster")]
+def _kernel_prints(kernel: BlockingKernelClient, code: str) -> tuple[float, int]:
+    """Milliseconds to the last output that arrives, and its lines: under load a kernel drops output, and
+    even the `idle` that should end it."""
+    start = last = time.perf_counter()
+    id = kernel.execute(code, store_history=False)
+    lines = 0
+    with contextlib.suppress(queue.Empty):
+        while True:
+            message = kernel.get_iopub_msg(timeout=5)
+            last = time.perf_counter()
+            if message["msg_type"] == "stream":
+                lines += message["content"]["text"].count("\n")
+            elif message["content"].get("execution_state") == "idle" and message["parent_header"].get("msg_id") == id:
+                break
+    while kernel.get_shell_msg(timeout=_PATIENCE)["parent_header"].get("msg_id") != id:
+        pass
+    return (last - start) * 1000, lines
 
 
 def interrupt(peers: Peers, scale: float) -> list[Row]:
@@ -167,8 +189,8 @@ def interrupt(peers: Peers, scale: float) -> list[Row]:
             pass
         theirs.append((time.perf_counter() - start) * 1000)
     return [
-        Row("interrupt of `while True: pass`", "ipykernel", sorted(mine)[len(mine) // 2],
-            sorted(theirs)[len(theirs) // 2], "ms", "≤ 10 ms"),
+        Row("interrupt of `while True: pass`", "ipykernel", statistics.median(mine), statistics.median(theirs),
+            "ms", "≤ 10 ms"),
     ]  # fmt: skip
 
 

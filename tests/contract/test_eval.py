@@ -53,7 +53,8 @@ def test_values(any_session: Session, code: str, values: str, expected: list[str
 
 def test_values_and_output_come_in_the_order_of_happening(any_session: Session) -> None:
     run = any_session.ok("1\nprint('x')\n2\nprint('y')", values="all")
-    assert [message.get("value") or message.get("out") for message in run.messages[1:5]] == ["1", "x\n", "2", "y\n"]
+    shown = [message[key] for message in run.messages for key in ("out", "value") if key in message]
+    assert shown == ["1", "x\n", "2", "y\n"]
 
 
 def test_an_error_in_the_middle_ends_the_eval(any_session: Session) -> None:

@@ -168,7 +168,7 @@ class Transport(asyncio.Transport):
 
 async def test_small_frames_leave_in_one_write() -> None:
     transport = Transport()
-    box = Outbox(asyncio.get_running_loop(), transport, outbox.TEXT, 10)
+    box = Outbox(transport, outbox.TEXT)
     box.flush()
     box.put(b"one")
     box.put(b"two")
@@ -180,7 +180,7 @@ async def test_small_frames_leave_in_one_write() -> None:
 
 async def test_large_frames_are_not_copied() -> None:
     transport = Transport()
-    box = Outbox(asyncio.get_running_loop(), transport, outbox.TEXT, 10)
+    box = Outbox(transport, outbox.TEXT)
     large = bytes(outbox.JOIN_BYTES + 1)
     box.put(b"one")
     box.put(large)
@@ -189,25 +189,3 @@ async def test_large_frames_are_not_copied() -> None:
     assert [len(write) for write in transport.writes] == [5 + 10, len(large), 5]
     assert transport.writes[1] is large
     assert b"".join(transport.writes) == b"\x81\x03one\x81\x7f" + len(large).to_bytes(8, "big") + large + b"\x81\x03two"
-
-
-async def test_a_lazy_frame_leaves_by_itself_in_the_end() -> None:
-    written = asyncio.Event()
-
-    class Noticing(Transport):
-        def write(self, data: Any) -> None:
-            super().write(data)
-            written.set()
-
-    transport = Noticing()
-    box = Outbox(asyncio.get_running_loop(), transport, outbox.TEXT, 0.001)
-    box.put(b"one")
-    box.flush_soon()
-    assert transport.writes == []
-    await written.wait()
-    assert transport.writes == [b"\x81\x03one"]
-    box.put(b"two")
-    box.flush_soon()
-    box.clear()
-    await asyncio.sleep(0.005)  # past the timer, which finds nothing
-    assert len(transport.writes) == 1

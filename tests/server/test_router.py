@@ -203,12 +203,12 @@ def test_describe(bench: Bench) -> None:
 
 
 def test_clone_starts_a_worker_as_asked() -> None:
-    bench = Bench(defaults={"python": "py", "preload": ["numpy"]})
-    bench.ask("clone", cwd="/w", env={"A": "1"}, inherit_env=["B"], preload=["re", "numpy"])
+    bench = Bench()
+    bench.ask("clone", python="py", cwd="/w", env={"A": "1"}, inherit_env=["B"], preload=["re", "numpy"])
     (start,) = bench.of(do.Start)
     spec = start.spec
     assert (spec.python, spec.cwd, spec.env, spec.inherit_env) == ("py", "/w", {"A": "1"}, ("B",))
-    assert spec.preload == ("numpy", "re")
+    assert spec.preload == ("re", "numpy")
     assert spec.ref.epoch == 1
 
 

@@ -39,8 +39,41 @@ def test_an_eval_runs_at_once_and_says_so(bench: Bench) -> None:
             "started": {"code": "a", "file": "x.py", "line": 3, "client": None},
             "seq": 2,
         },
-        lazy=True,
     )
+
+
+def test_a_short_eval_is_one_message(bench: Bench) -> None:
+    bench.hasty = True
+    assert bench.eval("a") == []
+    (message,) = bench.says(Value(serial=1, text="2", end=End()))
+    assert (message["started"]["code"], message["value"], message["seq"]) == ("a", "2", 2)
+    assert message["status"] == ["done"]
+
+
+def test_an_opening_comes_before_the_word_of_another(bench: Bench) -> None:
+    bench.eval("early")
+    bench.ends(1)
+    bench.hasty = True
+    bench.eval("a")
+    opening, late = bench.says(Output(serial=1, text="late"))
+    assert ("started" in opening, opening["id"], late["late"]) == (True, "a", True)
+
+
+def test_an_opening_and_its_message_may_both_be_cut(bench: Bench) -> None:
+    bench.hasty = True
+    bench.eval("long", code="x" * 100_000)
+    (message,) = bench.says(Value(serial=1, text="2", truncated=True, end=End()))
+    assert message["status"] == ["truncated", "done"]
+
+
+def test_a_long_eval_is_told_to_have_started(bench: Bench) -> None:
+    bench.hasty = True
+    bench.eval("a")
+    (message,) = bench.timer("tick", bench.session)
+    assert "started" in message
+    assert bench.timer("tick", bench.session) == []
+    (last,) = bench.ends(1)
+    assert "started" not in last
 
 
 def test_a_value_and_the_end_are_one_message(bench: Bench) -> None:

@@ -42,7 +42,7 @@ def make_router(Router: Any, limits: Limits = LIMITS, **changes: Any) -> Any:  #
         "clock": lambda: float(next(numbers)),
         "new_id": lambda: f"s{next(numbers)}",
         "check_token": tokens.get,
-        "defaults": {"python": "py", "preload": [], "versions": {"nrepl-py": "1"}, "transports": ["ws"]},
+        "defaults": {"versions": {"nrepl-py": "1"}, "transports": ["ws"]},
         "on_bug": raise_bug,
     }
     return Router(**(arguments | changes))
@@ -123,7 +123,7 @@ class World:
             assert request.answered or request.connection not in self.connections, f"{id} {request} has no done"
             assert request.answered or not request.started or request.session is None, request
         assert not any(session.evals for session in self.sessions.values())
-        assert not {key for key in self.timers if key[0] != "hello"}
+        assert not {key for key in self.timers if key[0] not in ("hello", "tick")}
         for ref, worker in self.workers.items():
             owner = self.router._registry.by_id.get(ref.id)
             wanted = owner is not None and owner.ref == ref

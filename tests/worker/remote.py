@@ -22,7 +22,7 @@ from nrepl_py import lent
 
 _SOURCES = {path.stem: path.read_text() for path in Path(nrepl_py.worker.__file__).parent.glob("*.py")}
 
-_START = '''
+_START = """
 import builtins, importlib.abc, importlib.machinery, json, linecache, sys, types
 
 given = json.loads(sys.stdin.readline())
@@ -63,7 +63,7 @@ lender = Lender(given["lent"])
 scope = {"session": session, "install": install, "lender": lender, "main": main, "files": files, "sys": sys}
 exec(compile(given["script"], "<script>", "exec"), scope)
 print("\\n" + json.dumps(scope.get("result")))
-'''
+"""
 
 
 def interpreters() -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.worker.remote import everywhere, interpreters, name_of, run
 
-DEFINITIONS = '''
+DEFINITIONS = """
 import collections, dataclasses, enum, multiprocessing
 class Point:
     made = 0
@@ -41,7 +41,7 @@ def count(): Stateful.count += 1; return Stateful
 def into(queue, x): queue.put(identity(x))
 def nested(method):
     with multiprocessing.get_context(method).Pool(1) as pool: return pool.map(double, [Point(1)])
-'''
+"""
 START = f"""
 import multiprocessing
 path = list(sys.path)
@@ -198,7 +198,8 @@ class Properties:
     def two(): pass
 ''', "untitled:1")
 import inspect
-result = {{name: inspect.getsource(getattr(main, name)) for name in ("Plain", "Methods", "Outer", "Data", "Properties")}}
+names = ("Plain", "Methods", "Outer", "Data", "Properties")
+result = {{name: inspect.getsource(getattr(main, name)) for name in names}}
 result["Inner"] = inspect.getsource(main.Outer.Inner)
 result["files"] = [inspect.getfile(main.Other), inspect.getfile(main.Methods), inspect.getsourcefile(main.Plain)]
 session("class Plain:\\n    value = 3\\n", "newer")
@@ -229,7 +230,8 @@ def test_passwords_backends_and_warnings(python: str) -> None:
     script = """
         import os, warnings
         os.environ.pop("MPLBACKEND", None)
-        install(extra={"colorsys": lambda module: setattr(module, "touched", module.__loader__ is module.__spec__.loader)})
+        def touch(module): module.touched = module.__loader__ is module.__spec__.loader
+        install(extra={"colorsys": touch})
         import colorsys, getpass
         with warnings.catch_warnings(record=True) as seen:
             warnings.warn("This process (pid=7) is multi-threaded, use of fork() may lead to deadlocks in the child.",

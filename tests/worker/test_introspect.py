@@ -55,6 +55,7 @@ long_text = "x" * 1000
 '''
 
 
+METHOD = "method(a: str, /, b: Optional[int] = None) -> list[str]"
 FUNCTION_LINE = SOURCE[: SOURCE.index("def function")].count("\n") + 1
 
 
@@ -82,8 +83,7 @@ def complete(code: str, namespace: dict[str, Any], at: int | None = None) -> dic
 
 
 def signature(code: str, namespace: dict[str, Any]) -> tuple[str, str | None]:
-    (found,) = Introspector(namespace, LENDER).signatures(code, len(code))[:1] or [None]
-    assert found is not None
+    found = Introspector(namespace, LENDER).signatures(code, len(code))[0]
     active = found["active"]
     return found["label"], None if active is None else found["parameters"][active]["label"]
 
@@ -95,12 +95,14 @@ class TestCompletions:
             ("os.path.spl", {"split": "function", "splitext": "function"}),
             ("import os\nos.pa", {"path": "module", "pardir": "instance"}),
             ("thing.", {"own": "instance", "shared": "instance", "method": "function", "prop": "property"}),
-            ("thing.pl", {"plain": "function"}), ("thing.cac", {"cached": "function"}), ("slots.o", {"one": "property"}),
+            ("thing.pl", {"plain": "function"}), ("thing.cac", {"cached": "function"}),
+            ("slots.o", {"one": "property"}),
             ("slots.one.ow", {"own": "instance"}), ("Thing.ma", {"made": "function"}),
             ("thing.__cl", {"__class__": "property"}), ("thing.__class__.sh", {"shared": "instance"}),
             ("mapping.ke", {"keys": "function"}), ("function.__na", {"__name__": "property"}),
             ("thi", {"thing": "instance"}), ("Th", {"Thing": "class"}), ("pri", {"print": "function"}),
-            ("whi", {"while": "keyword"}), ("f'{thing.ow", {"own": "instance"}), ("x = [thing . ow", {"own": "instance"}),
+            ("whi", {"while": "keyword"}), ("f'{thing.ow", {"own": "instance"}),
+            ("x = [thing . ow", {"own": "instance"}),
             ("function(al", {"alpha=": "param"}), ("function(1, ga", {"gamma=": "param"}),
             ("later = 1\nlat", {"later": "statement"}), ("Thing", {"Thing": "class"}),
         ],
@@ -135,16 +137,16 @@ class TestCompletions:
         else:
             assert {name: found.get(name, {}).get("type") for name in expected} == expected
 
-    @pytest.mark.parametrize("code", ["# os.pa", "1", "1.re", "0x", "1e", "1e5.re", "thing.nothing.at.al", "x = '''os.pa"])
+    @pytest.mark.parametrize(
+        "code", ["# os.pa", "1", "1.re", "0x", "1e", "1e5.re", "thing.nothing.at.al", "x = '''os.pa"]
+    )
     def test_nothing(self, code: str, namespace: dict[str, Any]) -> None:
         assert complete(code, namespace) == {}
 
     def test_an_entry_says_what_it_replaces_and_what_it_is(self, namespace: dict[str, Any]) -> None:
         entry = complete("é = '🐍'; thing.met", namespace)["method"]
-        assert entry == {
-            "candidate": "method", "type": "function", "start": 15, "doc": "What it does.",
-            "signature": "method(a: str, /, b: Optional[int] = None) -> list[str]",
-        }  # fmt: skip
+        expected = {"candidate": "method", "type": "function", "start": 15, "doc": "What it does.", "signature": METHOD}
+        assert entry == expected
         assert complete("thing.pro", namespace)["prop"]["doc"] == "A property."
         assert complete("x + 1; thi.foo", namespace, at=10)["thing"]["start"] == 7
 
@@ -166,12 +168,21 @@ class TestCompletions:
             entries = complete(above + code, namespace)
             assert entries, code
             assert {entry["start"] for entry in entries.values()} == {len(above + code) - len(entries_prefix(code))}
-        assert Introspector(namespace, LENDER).lookup_at(above + "def f():\n    local_name = 1\n    local_name", len(above) + 30)[
-            "line"
-        ] == 4_003  # fmt: skip
+        code = above + "def f():\n    local_name = 1\n    local_name"
+        info = Introspector(namespace, LENDER).lookup_at(code, len(code))
+        assert info is not None
+        assert (info["name"], info["line"]) == ("local_name", 4_003)
 
     def test_quadratic_code(self, namespace: dict[str, Any]) -> None:
-        for code in ("(" * 50_000, "a." * 50_000, "'" * 50_001, "f(" * 20_000, "{" * 50_000, " " * 100_000, "\\" * 50_000):
+        for code in (
+            "(" * 50_000,
+            "a." * 50_000,
+            "'" * 50_001,
+            "f(" * 20_000,
+            "{" * 50_000,
+            " " * 100_000,
+            "\\" * 50_000,
+        ):
             text = cursor.before(code, len(code)).text
             cursor.call(text)
             cursor.chain(text)
@@ -215,12 +226,13 @@ class TestSignatures:
             ("partial(", "partial(beta='/', *, gamma)", "beta='/'"),
             ("Thing(1, 2, 3, 4", "Thing(first, second=2, *rest, key: int = 3, **more)", "*rest"),
             ("Thing(zzz=", "Thing(first, second=2, *rest, key: int = 3, **more)", "**more"),
-            ("thing.method('a', ", "method(a: str, /, b: Optional[int] = None) -> list[str]", "b: Optional[int] = None"),
-            ("Thing.method(", "method(self, a: str, /, b: Optional[int] = None) -> list[str]", "self"),
+            ("thing.method('a', ", METHOD, "b: Optional[int] = None"),
+            ("Thing.method(", METHOD.replace("(a", "(self, a"), "self"),
             ("thing.made(", "made(how)", "how"), ("Thing.made(", "made(how)", "how"), ("thing.plain(", "plain(x)", "x"),
             ("thing.cached(", "cached(n)", "n"), ("os.path.join(function(1), (2, ", "join(a, *p)", "*p"),
             ("function(', (', ", "function(alpha, beta='/', *, gamma)", "beta='/'"), ("len(", "len(obj, /)", "obj"),
-            ("if function(", "function(alpha, beta='/', *, gamma)", "alpha"), ("mapping.get(1,", "get(key, default=None, /)", "default=None"),
+            ("if function(", "function(alpha, beta='/', *, gamma)", "alpha"),
+            ("mapping.get(1,", "get(key, default=None, /)", "default=None"),
             ("function(\n    1,\n    ", "function(alpha, beta='/', *, gamma)", "beta='/'"),
         ],
     )  # fmt: skip
@@ -232,12 +244,19 @@ class TestSignatures:
 
     @pytest.mark.parametrize(
         ("code", "label"),
-        [("'a'.join(", "join("), ("thing.method('').append(1", "append("), ("def f(x, y): pass\nf(1, ", "f(x, y)"), ("int(", "int(")],
+        [
+            ("'a'.join(", "join("),
+            ("thing.method('').append(1", "append("),
+            ("def f(x, y): pass\nf(1, ", "f(x, y)"),
+            ("int(", "int("),
+        ],
     )
     def test_by_reading(self, code: str, label: str, namespace: dict[str, Any]) -> None:
         assert signature(code, namespace)[0].startswith(label)
 
-    @pytest.mark.parametrize("code", ["", "1 + 1", "function", "function()", "def f(", "class C(", "# function(", "(1, ", "if (", "[1, "])
+    @pytest.mark.parametrize(
+        "code", ["", "1 + 1", "function", "function()", "def f(", "class C(", "# function(", "(1, ", "if (", "[1, "]
+    )
     def test_none(self, code: str, namespace: dict[str, Any]) -> None:
         assert Introspector(namespace, LENDER).signatures(code, len(code)) == []
 
@@ -258,7 +277,8 @@ class TestLookup:
         ("symbol", "type_", "key", "value"),
         [
             ("os", "module", "line", 1), ("thing.prop", "property", "doc", "A property."),
-            ("thing.own", "instance", "value", "'x'"), ("mapping", "instance", "value", "{'alpha': [1], 'beta': {'deep': 'x'}}"),
+            ("thing.own", "instance", "value", "'x'"),
+            ("mapping", "instance", "value", "{'alpha': [1], 'beta': {'deep': 'x'}}"),
             ("long_text", "instance", "value", repr("x" * 80) + "…"), ("thing", "instance", "value", None),
             ("thing.cached", "function", "signature", "cached(n)"), ("len", "function", "file", None),
             ("thing.prop", "property", "line", 14), ("xml.etree", "module", "name", "etree"),
@@ -282,7 +302,13 @@ class TestLookup:
         assert (look("thing.method()", 8) or {})["name"] == "method"
         assert (look("thing.method()", 2) or {})["name"] == "thing"
         info = look("y = 1\ndef f(q):\n    return q", 27) or {}
-        assert (info["name"], info["type"], info["file"], info["line"], info["column"]) == ("q", "param", "/p/file.py", 2, 6)
+        assert (info["name"], info["type"], info["file"], info["line"], info["column"]) == (
+            "q",
+            "param",
+            "/p/file.py",
+            2,
+            6,
+        )
         assert look("x = function(1)  # function", 22) is None
         assert look("1 + 1", 5) is None
 
@@ -298,7 +324,22 @@ def test_values_are_shown_only_where_that_is_safe_and_short() -> None:
     class Str(str):
         pass
 
-    shown = [1, 1.5, None, True, "x", b"x", (1,), [1, [2]], {1}, frozenset(), set(), {"a": (1, 2)}, range(3), ...]
+    shown: list[Any] = [
+        1,
+        1.5,
+        None,
+        True,
+        "x",
+        b"x",
+        (1,),
+        [1, [2]],
+        {1},
+        frozenset(),
+        set(),
+        {"a": (1, 2)},
+        range(3),
+        ...,
+    ]
     assert [outline.show(value) for value in shown] == [repr(value) for value in shown]
     assert [outline.show(value) for value in (object(), Str("x"), [object()], {"a": Str()}, int)] == [None] * 5
     recursive: list[Any] = []
@@ -339,7 +380,9 @@ def test_jedi_leaves_the_process_as_it_was() -> None:
     finally:
         gc.enable()
     assert (sys.getrecursionlimit(), sys.path, sys.meta_path) == (limit, path, finders)
-    assert {name.split(".")[0] for name in set(sys.modules) - modules} <= {"jedi", "parso"} | set(sys.stdlib_module_names)
+    assert {name.split(".")[0] for name in set(sys.modules) - modules} <= {"jedi", "parso"} | set(
+        sys.stdlib_module_names
+    )
 
 
 def test_without_a_place_for_its_cache_jedi_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,7 +394,7 @@ def test_without_a_place_for_its_cache_jedi_still_works(monkeypatch: pytest.Monk
 
 # -- nothing of the user's runs
 
-HOSTILE = '''
+HOSTILE = """
 import builtins, sys, types
 ran = []
 def note(what):
@@ -423,7 +466,9 @@ class Hostile(metaclass=Recording):
     def method(self, x): pass
 class Proxy:
     def __init__(self, target): object.__setattr__(self, "target", target)
-    def __getattribute__(self, name): ran.append("proxy " + name); return getattr(object.__getattribute__(self, "target"), name)
+    def __getattribute__(self, name):
+        ran.append("proxy " + name)
+        return getattr(object.__getattribute__(self, "target"), name)
     __class__ = property(lambda self: note("proxy class") and dict)
 class Slotted:
     __slots__ = ("one", "empty", "__dict__")
@@ -449,6 +494,7 @@ function.__doc__ = hostile
 holder = types.SimpleNamespace(inner=hostile, function=function)
 builtins.hostile_builtin = hostile
 sys.hostile = hostile
+import _struct as extension; extension.hostile = hostile
 container = [hostile]
 mapping = {"key": hostile, Text("attribute"): 1}
 class Finder:
@@ -458,15 +504,16 @@ class Hook:
     def __call__(self, path): ran.append("path hook"); raise ImportError
 sys.path_hooks.insert(0, Hook())
 sys.path_importer_cache.clear()
-'''
+"""
 EXPRESSIONS = [
     "hostile", "hostile.attribute", "hostile.prop", "hostile.prop.x", "hostile.nothing", "hostile.descriptor.x",
-    "hostile.lazy.x", "hostile.method", "hostile.__class__", "hostile.own", "hostile.odd", "hostile()", "hostile[0]",
-    "Hostile", "Hostile.meta_property", "Hostile.meta_property.x", "Hostile.lazy", "Hostile.__name__", "Hostile.__doc__",
-    "Hostile.__mro__", "Hostile()", "proxy", "proxy.append", "slotted", "slotted.one", "slotted.__dict__", "odd_list",
-    "odd_list[0]", "lazy_module", "lazy_module.missing", "lazy_module.value", "odd_module.value", "function",
-    "function.__wrapped__", "function(1)", "holder.inner", "holder.function", "container[0]", "mapping['key']",
-    "mapping", "hostile_builtin", "sys.hostile", "sys.hostile.x", "sys.stdout", "(hostile or 1)", "Recording", "Text",
+    "hostile.lazy.x", "hostile.method", "hostile.__class__", "hostile.own", "hostile.odd", "hostile()",
+    "hostile[0]", "Hostile", "Hostile.meta_property", "Hostile.meta_property.x", "Hostile.lazy", "Hostile.__name__",
+    "Hostile.__doc__", "Hostile.__mro__", "Hostile()", "proxy", "proxy.append", "slotted", "slotted.one",
+    "slotted.__dict__", "odd_list", "odd_list[0]", "lazy_module", "lazy_module.missing", "lazy_module.value",
+    "odd_module.value", "function", "function.__wrapped__", "function(1)", "holder.inner", "holder.function",
+    "container[0]", "mapping['key']", "mapping", "hostile_builtin", "sys.hostile", "sys.hostile.x", "sys.stdout",
+    "(hostile or 1)", "Recording", "Text",
 ]  # fmt: skip
 ASK = f"""
 session({HOSTILE!r})
@@ -490,6 +537,10 @@ for expression in {EXPRESSIONS!r}:
         result[expression] = list(main.ran)
         del main.ran[:]
 introspector.completions("", 0)
+for code in ("import _struct\\n_struct.hostile.", "import _struct\\n_struct.hostile.prop.", "from _struct import "):
+    introspector.completions(code, len(code))
+    introspector.signatures(code[:-1] + "(", len(code))
+    introspector.lookup_at(code, len(code) - 1)
 introspector.completions("import lazy_module; lazy_module.", 32)
 introspector.completions("from lazy_module import ", 24)
 introspector.completions("import nowhere.to.be.found; nowhere.", 36)
@@ -526,7 +577,8 @@ result = [
     parameters = [{"label": "alpha"}, {"label": "beta='/'"}, {"label": "gamma"}]
     assert run(python, script) == [
         "module", {"prop": "property"}, {"own": "instance"}, {"upper": "function"}, "module", {"append": "function"},
-        {"'alpha'": "string"}, [{"label": "function(alpha, beta='/', *, gamma)", "parameters": parameters, "active": 1}],
+        {"'alpha'": "string"},
+        [{"label": "function(alpha, beta='/', *, gamma)", "parameters": parameters, "active": 1}],
         ["class", "Thing(first, second=2, *rest, key: int = 3, **more)", 3, "<session>"], "'x'", 1000,
     ]  # fmt: skip
 
@@ -536,7 +588,17 @@ def test_resolution_is_what_attribute_access_gives() -> None:
     import decimal
     import pathlib
 
-    for obj in (collections.OrderedDict(a=1), decimal.Decimal(1), pathlib.Path("/"), pathlib.Path, int, 3, complex(1, 2), sys, collections):
+    for obj in (
+        collections.OrderedDict(a=1),
+        decimal.Decimal(1),
+        pathlib.Path("/"),
+        pathlib.Path,
+        int,
+        3,
+        complex(1, 2),
+        sys,
+        collections,
+    ):
         for name, found in statics.members(obj).items():
             if found.value is statics.UNKNOWN or found.bound or name in ("__class__", "__dict__"):
                 continue

@@ -56,7 +56,10 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     stop_grace_seconds: Annotated[_Seconds, Meta(description="from asking a worker to end until it is killed")] = 1
     # 20 s: below the 30 s after which common proxies and NATs drop an idle connection.
     ping_seconds: Annotated[_Seconds, Meta(description="between pings on an idle connection")] = 20
-    coalesce_seconds: Annotated[_Seconds, Meta(description="how long `started` waits to go with the eval's first words")] = 0.002
+    # 2 ms: nobody sees it, and most evals have ended by then.
+    coalesce_seconds: Annotated[
+        _Seconds, Meta(description="how long `started` waits to go with the eval's first words")
+    ] = 0.002
 
     def described(self) -> dict[str, Any]:
         """What `describe` says: all of them, and the two that `hello` can lower under its names for them."""

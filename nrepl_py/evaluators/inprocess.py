@@ -11,8 +11,6 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from nrepl_py.worker.lend import Lender
-
 from nrepl_py import lent
 from nrepl_py.errors import NoCapacity, StartFailed
 from nrepl_py.evaluators import frames
@@ -21,6 +19,7 @@ from nrepl_py.evaluators.link import Link
 from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell
 from nrepl_py.ops import Cause
 from nrepl_py.worker import hosted
+from nrepl_py.worker.lend import Lender
 
 
 @dataclass(eq=False)

@@ -186,7 +186,7 @@ class Link:
     # -- from the worker
 
     def _listen(self) -> None:
-        wanted: dict[int, Callable[[], None]] = {self._side.fileno(): lambda: self._read_channel(self._side)}
+        wanted: dict[int, Callable[[], object]] = {self._side.fileno(): lambda: self._read_channel(self._side)}
         if not self._held:
             wanted[self._control.fileno()] = lambda: self._read_channel(self._control)
             for pipe in self._pipes + self._retired:

@@ -30,7 +30,9 @@ _INTERRUPT = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else None
 _LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
 _PROBE = "import sys;print(sys.implementation.name)"
 
-BASE_ENVIRONMENT = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER")
+BASE_ENVIRONMENT = (
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER",
+)  # fmt: skip
 """The server's variables every session gets (and all `LC_*`): what programs need to find their way,
 and nothing that usually holds a secret. Others come by `inherit-env` and `env`."""
 
@@ -124,7 +126,7 @@ class LocalEvaluator:
         env = self._environment(spec)
         cold = any(name.startswith(("LD_", "MALLOC_", "PYTHON")) for name in spec.env)
         forked = not (self._portable or cold) and await self._implementation(executable) == "cpython"
-        header = {
+        header: dict[str, object] = {
             "do": "setup",
             "cwd": spec.cwd or os.getcwd(),
             "python-path": [path for path in spec.env.get("PYTHONPATH", "").split(os.pathsep) if path],
@@ -145,9 +147,7 @@ class LocalEvaluator:
         null = os.open(os.devnull, os.O_RDONLY)
         link = worker.link
         try:
-            worker.pid, worker.pidfd = await zygote.fork(
-                *link.worker_ends, null, *link.worker_pipes, worker.word
-            )
+            worker.pid, worker.pidfd = await zygote.fork(*link.worker_ends, null, *link.worker_pipes, worker.word)
         finally:
             os.close(null)
         worker.zygote = zygote
@@ -232,9 +232,7 @@ class LocalEvaluator:
         return os.path.abspath(found)
 
     def _environment(self, spec: Spec) -> dict[str, str]:
-        env = {
-            name: value for name, value in os.environ.items() if _is_base(name) or name in spec.inherit_env
-        }
+        env = {name: value for name, value in os.environ.items() if _is_base(name) or name in spec.inherit_env}
         return env | spec.env
 
     async def _abandon(self, worker: _Worker) -> None:

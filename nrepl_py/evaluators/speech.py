@@ -35,7 +35,7 @@ def _run_header(run: Run) -> dict[str, object]:
         value = getattr(run, attribute)
         if value != usual:
             header[name] = value
-    if codec.MAX_DEPTH != wire.RUN["max-depth"]:
+    if wire.RUN["max-depth"] != codec.MAX_DEPTH:
         header["max-depth"] = codec.MAX_DEPTH
     return header
 

@@ -68,7 +68,8 @@ class Zygote:
     async def fork(self, *descriptors: int) -> tuple[int, int]:
         """A new child that owns these descriptors: its pid and a pidfd. Raises `StartFailed`."""
         self._number += 1
-        future = self._forks[self._number] = self._loop.create_future()
+        future: asyncio.Future[tuple[int, int]] = self._loop.create_future()
+        self._forks[self._number] = future
         request = json.dumps({"do": "fork", "number": self._number}).encode()
         rights = struct.pack(f"{len(descriptors)}i", *descriptors)
         try:
@@ -108,10 +109,11 @@ class Zygote:
             self._errors = -1
 
     def _fail(self, error: StartFailed) -> None:
-        for future in [*self._forks.values(), self._ready]:
+        waiting: list[asyncio.Future[Any]] = [*self._forks.values(), self._ready]
+        self._forks.clear()
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
-        self._forks.clear()
         if self._ready.done() and not self._ready.cancelled():
             self._ready.exception()
 

@@ -58,7 +58,8 @@ class Core:
         owner = principal_of(client).name
         if self._is_full(owner):
             raise Busy(f"eval: you have {self.registry.count(owner)} sessions; close one, or wait until an eval ends")
-        session = Session(self.context, Spec(ref=Ref(self.new_id(), 1)), owner, transient=Asker(client.number, request.id))
+        spec = Spec(ref=Ref(self.new_id(), 1))
+        session = Session(self.context, spec, owner, transient=Asker(client.number, request.id))
         session.submit(request, client)
         self.registry.add(session)
         client.transients[request.id] = session.id

@@ -27,7 +27,13 @@ _METHODS = {
     "application/javascript": "_repr_javascript_",
 }  # IPython's names, which libraries implement
 _LONG = 4096  # items; below, a container's own repr is quick enough to be cut afterwards
-_BRACKETS = {list: "[]", tuple: "()", set: "{}", frozenset: ("frozenset({", "})"), dict: "{}"}
+_BRACKETS: Dict[type, Sequence[str]] = {
+    list: "[]",
+    tuple: "()",
+    set: "{}",
+    frozenset: ("frozenset({", "})"),
+    dict: "{}",
+}
 
 
 def show(value: Any, quota: int) -> Tuple[bytes, bool]:

@@ -106,7 +106,7 @@ class Evaluator:
             node, mode = ast.Expression(node.value), "eval"
         elif isinstance(node, ast.Interactive):
             mode = "single"
-        code = compile(node, file, mode, self._flags, dont_inherit=True)  # type: ignore[arg-type]
+        code = compile(node, file, mode, self._flags, dont_inherit=True)  # type: ignore[call-overload]
         result = eval(code, namespace)
         return self._await(result) if code.co_flags & inspect.CO_COROUTINE else result
 
@@ -154,7 +154,7 @@ class Evaluator:
         """Remember the error as `_exc`."""
         self.main.__dict__["_exc"] = error
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
-        sys.last_exc = error  # what `pdb.pm()` looks at, from 3.12 on
+        sys.last_exc = error  # type: ignore[attr-defined]  # what `pdb.pm()` looks at, from 3.12 on
 
     def _remember(self, file: str, code: str, line: int, column: int) -> None:
         lines = code.splitlines(True) or ["\n"]

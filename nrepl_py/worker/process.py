@@ -44,10 +44,10 @@ class Process(Host):
         self._worker, self._interrupts = worker, interrupts
         sys.modules["__main__"] = self.main
         sys.argv = [""]
-        sys.stdin = worker.input  # type: ignore[assignment]
-        sys.stdout = stdio.Output("out", 1, stdio.Untagged(worker.relay, "out"))  # type: ignore[assignment]
-        sys.stderr = stdio.Output("err", 2, stdio.Untagged(worker.relay, "err"))  # type: ignore[assignment]
-        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+        sys.stdin = worker.input
+        sys.stdout = stdio.Output("out", 1, stdio.Untagged(worker.relay, "out"))
+        sys.stderr = stdio.Output("err", 2, stdio.Untagged(worker.relay, "err"))
+        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc,assignment]
         self._plain_input, builtins.input = builtins.input, self._input
         builtins.display = worker.display  # type: ignore[attr-defined]
         stdio.carry_tags()

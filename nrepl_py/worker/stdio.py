@@ -262,7 +262,9 @@ class Input(io.TextIOBase):
                 self._waiting = 0
                 self._condition.notify_all()
 
-    def readline(self, size: Optional[int] = -1, prompt: str = "", password: bool = False) -> str:
+    def readline(  # type: ignore[override]
+        self, size: Optional[int] = -1, prompt: str = "", password: bool = False
+    ) -> str:
         """One line with its newline; "" at end of file. `prompt` is shown where the user types."""
         with self._condition:
             while "\n" not in self._text and not self._ends:

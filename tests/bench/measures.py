@@ -38,7 +38,9 @@ class Peers(contextlib.ExitStack):
         if not hasattr(self, "_address"):
             directory = self.enter_context(tempfile.TemporaryDirectory())
             file = Path(directory) / "connection.json"
-            process = self._process(sys.executable, "-m", "nrepl_py", "serve", "--connection-file", str(file), "--log-level", "error")
+            process = self._process(
+                sys.executable, "-m", "nrepl_py", "serve", "--connection-file", str(file), "--log-level", "error"
+            )
             assert process.stdout is not None
             process.stdout.readline()  # the banner: it is listening
             self._address = json.loads(file.read_text())

@@ -62,7 +62,9 @@ def test_the_stack_of_c_overflowing(session: Session) -> None:
     assert session.ok("1").value == "1"
 
 
-@pytest.mark.parametrize("junk", ["b'\\xff' * 64", "b'\\x00\\x00\\x00\\x02\\x00\\x00\\x00\\x00{}'", "b'\\x7f\\xff\\xff\\xff' * 4"])
+@pytest.mark.parametrize(
+    "junk", ["b'\\xff' * 64", "b'\\x00\\x00\\x00\\x02\\x00\\x00\\x00\\x00{}'", "b'\\x7f\\xff\\xff\\xff' * 4"]
+)
 def test_a_worker_that_breaks_the_rules_is_lost(session: Session, junk: str) -> None:
     run = session.eval(
         "import os, socket, stat\n"

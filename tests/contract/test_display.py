@@ -21,7 +21,8 @@ class TestText:
         assert any_session.ok("'☃' * 100", print_quota=9).value == "'☃☃"
 
     @pytest.mark.parametrize(
-        "code", ["'x' * 10**8", "b'x' * 10**8", "list(range(10**6))", "dict.fromkeys(range(10**6))", "set(range(10**6))"]
+        "code",
+        ["'x' * 10**8", "b'x' * 10**8", "list(range(10**6))", "dict.fromkeys(range(10**6))", "set(range(10**6))"],
     )
     def test_huge_values_are_cut_to_the_default(self, any_session: Session, code: str) -> None:
         run = any_session.ok(code)

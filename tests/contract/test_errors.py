@@ -14,11 +14,17 @@ def test_an_error_is_structured(any_session: Session) -> None:
     assert [(frame["line"], frame["function"]) for frame in error["traceback"]] == [(3, "<module>"), (2, "f")]
     assert run.err.startswith("Traceback (most recent call last):\n")
     assert run.err.endswith("ZeroDivisionError: division by zero\n")
-    assert [message for message in run.messages if "error" in message][0]["err"] == run.err
+    assert next(message for message in run.messages if "error" in message)["err"] == run.err
 
 
 def test_no_frame_of_ours_is_shown(any_session: Session) -> None:
-    for code in ("1/0", "print(1, file=3)", "input('x')", "import threading; threading.Thread(target=1/0)", "open('/x')"):
+    for code in (
+        "1/0",
+        "print(1, file=3)",
+        "input('x')",
+        "import threading; threading.Thread(target=1/0)",
+        "open('/x')",
+    ):
         run = any_session.eval(code, allow_stdin=False)
         assert "nrepl" not in run.err, run.err
         assert all("nrepl" not in frame["file"] for frame in run.error["traceback"])

@@ -106,7 +106,9 @@ class TestLines:
         assert 'File "/project/mod.py", line 42' in run.err
         assert "y = x / 0" in run.err
 
-    @pytest.mark.parametrize("file", ["untitled:Untitled-1", "vscode-notebook-cell:/a%20b.ipynb#X10", "C:\\x.py", "<x>"])
+    @pytest.mark.parametrize(
+        "file", ["untitled:Untitled-1", "vscode-notebook-cell:/a%20b.ipynb#X10", "C:\\x.py", "<x>"]
+    )
     def test_a_file_is_opaque(self, any_session: Session, file: str) -> None:
         run = any_session.eval("1/0", file=file)
         assert run.error["traceback"][0]["file"] == file
@@ -210,7 +212,13 @@ class TestLoadFile:
 
     @pytest.mark.parametrize(
         "code",
-        ["", "\n\n", "# nothing\n# here\n", "# -*- coding: latin-1 -*-\nname = 'é'\n", "#!/usr/bin/env python\nname = 'é'"],
+        [
+            "",
+            "\n\n",
+            "# nothing\n# here\n",
+            "# -*- coding: latin-1 -*-\nname = 'é'\n",
+            "#!/usr/bin/env python\nname = 'é'",
+        ],
         ids=["empty", "blank", "comments", "cookie", "shebang"],
     )
     def test_files_of_every_kind(self, any_session: Session, code: str) -> None:

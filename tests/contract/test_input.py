@@ -46,7 +46,9 @@ def test_end_of_file(any_session: Session) -> None:
 
 
 def test_reading_stdin(any_session: Session) -> None:
-    run = answer(any_session, any_session.start("import sys\nsys.stdin.readline(), sys.stdin.read()"), "a\nb\n", "c", "")
+    run = answer(
+        any_session, any_session.start("import sys\nsys.stdin.readline(), sys.stdin.read()"), "a\nb\n", "c", ""
+    )
     assert run.value in ("('a\\n', 'b\\nc')",)
     run = answer(any_session, any_session.start("list(sys.stdin)"), "x\ny\n", "")
     assert run.value == "['x\\n', 'y\\n']"

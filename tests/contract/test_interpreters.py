@@ -68,7 +68,9 @@ def test_await_and_input(target: Session) -> None:
     assert target.peer.until(id).value == "'typed'"
 
 
-@pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(1000)", "import asyncio; await asyncio.sleep(1000)"])
+@pytest.mark.parametrize(
+    "code", ["while True: pass", "import time; time.sleep(1000)", "import asyncio; await asyncio.sleep(1000)"]
+)
 def test_interrupts(target: Session, code: str) -> None:
     id = target.start("print('running')\n" + code)
     target.peer.until(id, key="out")

@@ -68,7 +68,10 @@ def test_lookup(any_session: Session) -> None:
     ],
 )  # fmt: skip
 def test_is_complete(any_session: Session, code: str, state: str, indent: str | None) -> None:
-    for reply in (any_session.request("is-complete", code=code).last, any_session.peer.request("is-complete", code=code).last):
+    for reply in (
+        any_session.request("is-complete", code=code).last,
+        any_session.peer.request("is-complete", code=code).last,
+    ):
         assert reply["state"] == state
         if indent is not None:
             assert reply["indent"] == indent
@@ -118,7 +121,18 @@ ran.clear()
 
 
 @pytest.mark.parametrize(
-    "code", ["hostile.", "hostile.prop.", "hostile.nothing.", "hostile().", "hostile[0].", "Hostile.", "Hostile.meta_property.", "(hostile or 1).", "hostile.method."]
+    "code",
+    [
+        "hostile.",
+        "hostile.prop.",
+        "hostile.nothing.",
+        "hostile().",
+        "hostile[0].",
+        "Hostile.",
+        "Hostile.meta_property.",
+        "(hostile or 1).",
+        "hostile.method.",
+    ],
 )
 def test_nothing_of_the_users_runs(session: Session, code: str) -> None:
     session.ok(HOSTILE)

@@ -112,7 +112,9 @@ class TestDescriptors:
         assert run.out == "from C\n"
 
     def test_children(self, session: Session) -> None:
-        run = session.ok("print('before'); import subprocess; subprocess.run(['sh', '-c', 'echo child; echo e >&2']); None")
+        run = session.ok(
+            "print('before'); import subprocess; subprocess.run(['sh', '-c', 'echo child; echo e >&2']); None"
+        )
         assert (run.out, run.err) == ("before\nchild\n", "e\n")
 
     def test_a_character_split_across_writes(self, session: Session) -> None:
@@ -127,7 +129,9 @@ class TestDescriptors:
             "import subprocess\nchild = subprocess.Popen(['sh', '-c', 'read x; echo late child'], stdin=subprocess.PIPE)"
         )
         session.peer.until(first)
-        second = session.ok("import os; os.write(1, b'mine\\n'); child.stdin.close(); child.wait(); os.write(1, b'end\\n')")
+        second = session.ok(
+            "import os; os.write(1, b'mine\\n'); child.stdin.close(); child.wait(); os.write(1, b'end\\n')"
+        )
         assert second.out == "mine\nend\n"
         assert session.peer.wait_for(id=first, late=True)["out"] == "late child\n"
 

@@ -21,7 +21,7 @@ def shift(n): return n + offset
 @pytest.fixture
 def defined(session: Session) -> Iterator[Session]:
     session.ok(DEFINITIONS)
-    yield session
+    return session
 
 
 def test_pickle(defined: Session) -> None:

@@ -88,7 +88,9 @@ def test_busy(any_session: Session) -> None:
     assert any_session.ok("1").value == "1"
 
 
-@pytest.mark.parametrize("fields", [{"session": "x"}, {"sandbox": {"tier": "strict"}}, {"limits": {"memory": 1}}, {"idle": 5}])
+@pytest.mark.parametrize(
+    "fields", [{"session": "x"}, {"sandbox": {"tier": "strict"}}, {"limits": {"memory": 1}}, {"idle": 5}]
+)
 def test_not_supported(any_peer: Peer, fields: dict[str, Any]) -> None:
     code, _ = refused(any_peer, "clone", **fields)
     assert code in ("not-supported", "unknown-session")
@@ -115,7 +117,9 @@ def test_unauthorized(local_server: Address) -> None:
         assert closed.value.rcvd.code == 4401
 
 
-@pytest.mark.parametrize("frame", ["{", "nonsense", '{"op": "eval", "op": "eval", "id": "1"}', "[" * 100_000, '{"id": NaN}', "1" * 1000])
+@pytest.mark.parametrize(
+    "frame", ["{", "nonsense", '{"op": "eval", "op": "eval", "id": "1"}', "[" * 100_000, '{"id": NaN}', "1" * 1000]
+)
 def test_unparseable(local_server: Address, frame: str) -> None:
     peer = Peer.open(url=local_server.url, token=local_server.token)
     peer.socket.send(frame)

@@ -83,8 +83,6 @@ async def watched(request: pytest.FixtureRequest) -> AsyncIterator[Watched]:
     await evaluator.aclose()
 
 
-
-
 async def test_start_says_what_came_up(watched: Watched) -> None:
     ready = await watched.evaluator.start(Spec(Ref("a", 1)))
     assert ready.python

@@ -46,7 +46,9 @@ def test_cut_counts_bytes_and_keeps_characters() -> None:
 
 
 def test_blobs_fit_their_types() -> None:
-    kinds, blobs = display.blobs({"text/html": "<b>", "application/json": [1], "image/png": "iVBO", "a/b": bytearray(b"x")})
+    kinds, blobs = display.blobs(
+        {"text/html": "<b>", "application/json": [1], "image/png": "iVBO", "a/b": bytearray(b"x")}
+    )
     assert kinds == ["text/html", "application/json", "image/png", "a/b"]
     assert blobs == [b"<b>", b"[1]", b"\x89PN", b"x"]
     for bad in ({"text/html": 1}, {"image/png": 1}, {"application/json": object()}):

@@ -35,7 +35,8 @@ def test_every_header_size(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [2**64, -(2**63) - 1, math.nan, math.inf, {1: 2}, {1}, object(), 1j, bytearray(b"x"), type("S", (str,), {})()]
+    "value",
+    [2**64, -(2**63) - 1, math.nan, math.inf, {1: 2}, {1}, object(), 1j, bytearray(b"x"), type("S", (str,), {})()],
 )
 def test_not_plain(value: Any) -> None:
     for wrapped in (value, [value], {"k": value}):

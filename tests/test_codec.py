@@ -104,8 +104,6 @@ def test_any_text_gives_a_message_or_an_error_of_ours(frame: str) -> None:
         ("json", b'{"a": -9223372036854775809}'),
         ("json", b'{"a": ' + b"9" * 100_000 + b"}"),
         ("json", b'{"a": "\xff"}'),
-        ("json", b'{"a": "\\ud800"}'),
-        ("json", b'{"\\udfff": 1}'),
         ("json", b'\xef\xbb\xbf{"a": 1}'),
         ("json", deep(100_000, "json")),
         ("json", b'{"a":' * 100_000),

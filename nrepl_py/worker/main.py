@@ -212,6 +212,8 @@ class Worker:
         body: Any = None
         try:
             body = self._look(header["what"], fields)
+        except TimeoutError:
+            return  # only a slow analysis could tell; the router says `unavailable` in our place
         except Exception as error:  # a hole in the analysis must not silence all later questions
             self._host.log("%s: %s: %s" % (header["what"], type(error).__name__, error))
         try:

@@ -17,7 +17,10 @@ from nrepl_py.client import aio
 from nrepl_py.client.address import NoServer
 from nrepl_py.client.results import EvalResult, describe_cause
 from nrepl_py.client.stream import Stream
-from nrepl_py.errors import UnknownSession
+from nrepl_py.errors import NreplError
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end the program, but not before what it runs on a server was interrupted."""
 
 READ_BYTES = 65536
 """Bytes of standard input read at once; what a pipe holds."""
@@ -60,39 +63,43 @@ async def session_of(client: aio.Client, args: argparse.Namespace) -> AsyncItera
         async with await client.clone(python=args.python, cwd=os.getcwd()) as session:
             yield session
         return
-    try:
-        await client.session(args.session).stdin("")
-    except UnknownSession:
+    if not any(args.session in (known["id"], known["name"]) for known in await client.sessions()):
         await client.clone(name=args.session, python=args.python, cwd=os.getcwd())
     yield client.session(args.session)
 
 
 @contextmanager
 def interrupting(stream: Stream) -> Iterator[None]:
-    """Ctrl-C interrupts the eval; a second one gives up waiting for its end (KeyboardInterrupt)."""
+    """Ctrl-C interrupts the eval; a second one, or a signal to end, leaves it (SystemExit)."""
     loop = asyncio.get_running_loop()
     waiting = asyncio.current_task()
     assert waiting is not None
     asked: list[asyncio.Task[Any]] = []
-    gave_up = False
+    left_by: list[int] = []
 
     def pressed() -> None:
-        nonlocal gave_up
-        if not asked:
+        if asked:
+            leave(signal.SIGINT)
+        else:
             asked.append(loop.create_task(_quietly(stream)))
-        elif not gave_up:
-            gave_up = True
+
+    def leave(number: int) -> None:
+        if not left_by:
+            left_by.append(number)
             waiting.cancel()
 
     loop.add_signal_handler(signal.SIGINT, pressed)
+    for number in ENDING:
+        loop.add_signal_handler(number, leave, number)
     try:
         yield
     except asyncio.CancelledError:
-        if gave_up:
-            raise KeyboardInterrupt from None
+        if left_by:
+            raise SystemExit(128 + left_by[0]) from None
         raise
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
+        for number in (signal.SIGINT, *ENDING):
+            loop.remove_signal_handler(number)
 
 
 def exit_code(result: EvalResult) -> int:
@@ -132,9 +139,11 @@ def prepare_output() -> None:
 
 
 class Input:
-    """Lines of standard input, read only when one is asked for, and past no line's end that could wait."""
+    """Lines of standard input, read only when asked for. `all_lines`: every line that is there at
+    once, for the one who gets all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, all_lines: bool = False) -> None:
+        self._split = str.rpartition if all_lines else str.partition
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._text = ""
         self._reading: asyncio.Future[str] | None = None
@@ -151,8 +160,11 @@ class Input:
                 self._text += more
         if password and sys.stdin.isatty():
             _print(sys.stderr, "\n")
-        line, end, self._text = self._text.partition("\n")
-        return line + end or None
+        if "\n" not in self._text:
+            line, self._text = self._text, ""
+            return line or None
+        line, end, self._text = self._split(self._text, "\n")
+        return line + end
 
     async def _more(self) -> str:
         if self._reading is None:
@@ -178,9 +190,14 @@ class Input:
         except OSError:
             pass
         try:
-            loop.call_soon_threadsafe(lambda: future.done() or future.set_result(text))
+            loop.call_soon_threadsafe(_give, future, text)
         except RuntimeError:
             pass  # The loop has ended meanwhile.
+
+
+def _give(future: asyncio.Future[str], text: str) -> None:
+    if not future.done():
+        future.set_result(text)
 
 
 @contextmanager
@@ -191,7 +208,7 @@ def _no_echo() -> Iterator[None]:
     import termios
 
     before = termios.tcgetattr(0)
-    silent = before[:3] + [before[3] & ~termios.ECHO] + before[4:]
+    silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
     termios.tcsetattr(0, termios.TCSADRAIN, silent)
     try:
         yield
@@ -200,8 +217,6 @@ def _no_echo() -> Iterator[None]:
 
 
 async def _quietly(stream: Stream) -> None:
-    from nrepl_py.errors import NreplError
-
     try:
         await stream.interrupt()
     except NreplError:

@@ -44,7 +44,7 @@ async def _evaluate(args: argparse.Namespace, code: str, options: aio.EvalOption
 async def _run(session: aio.Session, args: argparse.Namespace, code: str, options: aio.EvalOptions) -> EvalResult:
     stream = session.stream(code, **options)
     with interrupting(stream):
-        return await stream.result(on_message=_show_raw if args.json else show, on_input=Input().line)
+        return await stream.result(on_message=_show_raw if args.json else show, on_input=Input(all_lines=True).line)
 
 
 def _show_raw(message: dict[str, Any]) -> None:

@@ -68,8 +68,9 @@ def _parser() -> argparse.ArgumentParser:
             "eval",
             "evaluate:evaluate",
             "evaluate code and print what it says, its value last",
-            "Evaluate code on the server of this directory, or without one in a process of its own. Prints output as it "
-            "comes and the value last. Exit code: 0, 1 if the code raised, 130 if it was interrupted, or what it exits with.",
+            "Evaluate code on the server of this directory, or without one in a process of its own. Prints output as "
+            "it comes and the value last. Exit code: 0, 1 if the code raised, 130 if it was interrupted, or what it "
+            "exits with.",
         )
     )
     repl = command("repl", "repl:repl", "evaluate line by line, with history and completions")

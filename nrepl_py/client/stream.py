@@ -17,7 +17,7 @@ from nrepl_py.client.results import EvalResult, add
 OnMessage = Callable[[dict[str, Any]], object]
 """Called with each message; awaited if it returns an awaitable. Must be quick, or async."""
 
-OnInput = Callable[[str, bool], "str | None | Awaitable[str | None]"]
+OnInput = Callable[[str, bool], "str | Awaitable[str | None] | None"]
 """`on_input(prompt, password)`: a line of input, or None for end of file. A plain function is called
 in a thread of its own, so that it may block; a coroutine function is awaited."""
 
@@ -168,4 +168,7 @@ async def _call(on_input: OnInput, prompt: str, password: bool) -> str | None:
         answer: Any = await on_input(prompt, password)
     else:
         answer = await asyncio.to_thread(on_input, prompt, password)
-    return await answer if inspect.isawaitable(answer) else answer
+    if inspect.isawaitable(answer):
+        answer = await answer
+    line: str | None = answer
+    return line

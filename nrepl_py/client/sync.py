@@ -191,7 +191,7 @@ class Client(Session):
         """A session that exists already. Not checked here: its first request raises `UnknownSession`."""
         return Session(self._portal, self._client.session(id_or_name))
 
-    def close(self) -> None:  # type: ignore[override]
+    def close(self) -> None:
         """Close the client's own session and the connection. Other sessions live on. Idempotent."""
         if self._portal.closed:
             return

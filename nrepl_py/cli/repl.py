@@ -1,0 +1,122 @@
+"""`nrepl-py repl`: read, evaluate, print, in a session; over a pipe without prompts."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import Any, Protocol
+
+from nrepl_py.cli.console import Input, exit_code, interrupting, opened, prepare_output, session_of, show
+from nrepl_py.client import aio
+from nrepl_py.client.connection import ConnectionLost
+from nrepl_py.client.results import EvalResult, describe_cause
+from nrepl_py.client.stream import Stream
+from nrepl_py.errors import NreplError
+
+
+class Terminal(Protocol):
+    """Where the user is."""
+
+    def welcome(self, session: aio.Session) -> None:
+        """Say where one is."""
+
+    async def code(self) -> str | None:
+        """The next thing to run, complete; None at the end. KeyboardInterrupt clears what was typed."""
+
+    async def input(self, prompt: str, password: bool) -> str | None:
+        """A line the code asked for; None for end of file. KeyboardInterrupt interrupts the code."""
+
+
+class Plain:
+    """A pipe: no prompts. Code and what it reads come from the same lines."""
+
+    def __init__(self, session: aio.Session) -> None:
+        self._session = session
+        self._input = Input()
+
+    def welcome(self, session: aio.Session) -> None:
+        pass
+
+    async def code(self) -> str | None:
+        code = ""
+        while (line := await self._input.line()) is not None:
+            code += line
+            # A newline ends the line; an empty line ends a block.
+            typed = code if not line.strip() else code.rstrip("\n")
+            if code.strip() and (await self._session.is_complete(typed))["state"] != "incomplete":
+                return code
+        return code if code.strip() else None
+
+    async def input(self, prompt: str, password: bool) -> str | None:
+        return await self._input.line(prompt, password)
+
+
+def repl(args: argparse.Namespace) -> int:
+    """Run until the end of input or `exit()`; returns the exit code."""
+    prepare_output()
+    return asyncio.run(_repl(args))
+
+
+async def _repl(args: argparse.Namespace) -> int:
+    async with opened(args) as client, session_of(client, args) as session:
+        client.on_other = _note
+        terminal = _terminal(session)
+        terminal.welcome(session)
+        while True:
+            try:
+                code = await terminal.code()
+            except KeyboardInterrupt:
+                continue
+            if code is None:
+                return 0
+            if not code.strip():
+                continue
+            try:
+                result = await _evaluate(session, terminal, code)
+            except ConnectionLost:
+                raise
+            except NreplError as error:
+                print(f"nrepl-py: {error}", file=sys.stderr, flush=True)
+                continue
+            if result.exit_code is not None:
+                return exit_code(result)
+
+
+def _terminal(session: aio.Session) -> Terminal:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return Plain(session)
+    from nrepl_py.cli.prompt import Prompt
+
+    return Prompt(session)
+
+
+async def _evaluate(session: aio.Session, terminal: Terminal, code: str) -> EvalResult:
+    stream = session.stream(code, values="all")
+
+    async def on_input(prompt: str, password: bool) -> str | None:
+        try:
+            return await terminal.input(prompt, password)
+        except KeyboardInterrupt:
+            await stream.interrupt()
+            return await _until_cancelled(stream)
+
+    with interrupting(stream):
+        return await stream.result(on_message=show, on_input=on_input)
+
+
+async def _until_cancelled(stream: Stream) -> str | None:
+    """The end of the eval cancels whoever answers its questions."""
+    await asyncio.get_running_loop().create_future()
+    return None
+
+
+def _note(message: dict[str, Any]) -> None:
+    """Late output, and what happened to the session."""
+    show(message)
+    event = message.get("event")
+    if event in ("died", "closed"):
+        why = f": {describe_cause(message['cause'])}" if message.get("cause") else ""
+        print(f"[session {event}{why}]", file=sys.stderr, flush=True)
+    elif event == "restarted":
+        print("[a fresh worker: everything defined before is gone]", file=sys.stderr, flush=True)

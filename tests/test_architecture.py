@@ -76,9 +76,7 @@ def test_there_is_no_cycle() -> None:
 
 def test_the_way_of_a_message_is_readable_in_one_sitting() -> None:
     sizes = {
-        name: source_lines(source)
-        for name, source in SOURCES.items()
-        if within(name, CORE_PARTS) and name not in ASIDE
+        name: source_lines(source) for name, source in SOURCES.items() if within(name, CORE_PARTS) and name not in ASIDE
     }
     assert set(ASIDE) <= set(SOURCES)
     assert sum(sizes.values()) < MAX_CORE, sorted(sizes.items(), key=lambda item: -item[1])

@@ -77,9 +77,9 @@ def interrupting(stream: Stream) -> Iterator[None]:
     asked: list[asyncio.Task[Any]] = []
     left_by: list[int] = []
 
-    def pressed() -> None:
+    def pressed(number: int) -> None:
         if asked:
-            leave(signal.SIGINT)
+            leave(number)
         else:
             asked.append(loop.create_task(_quietly(stream)))
 
@@ -88,9 +88,15 @@ def interrupting(stream: Stream) -> Iterator[None]:
             left_by.append(number)
             waiting.cancel()
 
-    loop.add_signal_handler(signal.SIGINT, pressed)
-    for number in ENDING:
-        loop.add_signal_handler(number, leave, number)
+    def handle(number: int, frame: object) -> None:
+        loop.call_soon_threadsafe(pressed if number == signal.SIGINT else leave, number)
+
+    # Not `loop.add_signal_handler`: taking that one away leaves a moment in which Ctrl-C ends the program.
+    before = {
+        number: signal.signal(number, handle)
+        for number in (signal.SIGINT, *ENDING)
+        if signal.getsignal(number) != signal.SIG_IGN  # as under `nohup`
+    }
     try:
         yield
     except asyncio.CancelledError:
@@ -98,8 +104,8 @@ def interrupting(stream: Stream) -> Iterator[None]:
             raise SystemExit(128 + left_by[0]) from None
         raise
     finally:
-        for number in (signal.SIGINT, *ENDING):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code(result: EvalResult) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
@@ -44,23 +45,24 @@ class Prompt:
         )
         self._input: PromptSession[str] = PromptSession()
 
-    def welcome(self, session: aio.Session) -> None:
-        """Say what answers here."""
-        version = session.info.get("version") or session.info.get("python") or ""
-        print(f"nrepl-py repl {version} - Ctrl-D exits".replace("  ", " "), flush=True)
+    def start(self) -> None:
+        """Say what answers here. Ctrl-C between an eval's end and the next prompt does nothing."""
+        # Not SIG_IGN, which workers started from here would inherit.
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+        print(f"Python {self._session.info.get('version', '') or 'session'} - Ctrl-D exits")
 
     async def code(self) -> str | None:
         """As `Terminal.code`."""
         try:
             with patch_stdout(raw=True):
-                return await self._code.prompt_async()
+                # Here and below, Ctrl-C is a key; the signal stays ours.
+                return await self._code.prompt_async(handle_sigint=False)
         except EOFError:
             return None
 
     async def input(self, prompt: str, password: bool) -> str | None:
         """As `Terminal.input`."""
         try:
-            # Ctrl-C is a key here; the signal stays the eval's.
             return await self._input.prompt_async(prompt, is_password=password, handle_sigint=False)
         except EOFError:
             return None

@@ -18,8 +18,8 @@ from nrepl_py.errors import NreplError
 class Terminal(Protocol):
     """Where the user is."""
 
-    def welcome(self, session: aio.Session) -> None:
-        """Say where one is."""
+    def start(self) -> None:
+        """Called once, before anything is read."""
 
     async def code(self) -> str | None:
         """The next thing to run, complete; None at the end. KeyboardInterrupt clears what was typed."""
@@ -35,7 +35,7 @@ class Plain:
         self._session = session
         self._input = Input()
 
-    def welcome(self, session: aio.Session) -> None:
+    def start(self) -> None:
         pass
 
     async def code(self) -> str | None:
@@ -60,27 +60,34 @@ def repl(args: argparse.Namespace) -> int:
 
 async def _repl(args: argparse.Namespace) -> int:
     async with opened(args) as client, session_of(client, args) as session:
-        client.on_other = _note
         terminal = _terminal(session)
-        terminal.welcome(session)
-        while True:
-            try:
-                code = await terminal.code()
-            except KeyboardInterrupt:
-                continue
-            if code is None:
-                return 0
-            if not code.strip():
-                continue
-            try:
-                result = await _evaluate(session, terminal, code)
-            except ConnectionLost:
-                raise
-            except NreplError as error:
-                print(f"nrepl-py: {error}", file=sys.stderr, flush=True)
-                continue
-            if result.exit_code is not None:
-                return exit_code(result)
+        terminal.start()
+        client.on_other = _note
+        try:
+            return await _loop(session, terminal)
+        finally:
+            client.on_other = None  # The session ends because we do: no news.
+
+
+async def _loop(session: aio.Session, terminal: Terminal) -> int:
+    while True:
+        try:
+            code = await terminal.code()
+        except KeyboardInterrupt:
+            continue
+        if code is None:
+            return 0
+        if not code.strip():
+            continue
+        try:
+            result = await _evaluate(session, terminal, code)
+        except ConnectionLost:
+            raise
+        except NreplError as error:
+            print(f"nrepl-py: {error}", file=sys.stderr, flush=True)
+            continue
+        if result.exit_code is not None:
+            return exit_code(result)
 
 
 def _terminal(session: aio.Session) -> Terminal:

@@ -143,6 +143,8 @@ class Stream:
             finally:
                 if answer is not None:
                     answer.cancel()
+                    # A prompt has put its terminal in order when this returns.
+                    await asyncio.wait({answer})
         result.id = self.id or ""
         return result
 

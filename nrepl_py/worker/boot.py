@@ -54,7 +54,7 @@ def boot(arguments: List[str]) -> None:
 
         for number in numbers:  # inherited by us, but not by what the session starts
             os.set_inheritable(number, False)
-        zygote.die_with_parent()
+        zygote.guard(numbers[0])
         zygote.run_site()
         process.run(socket.socket(fileno=numbers[0]), socket.socket(fileno=numbers[1]), numbers[2])
 

@@ -32,16 +32,41 @@ _DESCRIPTORS = 6
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends (Linux)."""
+def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
+    """Ask the kernel to kill this process when its parent ends; 0 takes that back (Linux)."""
     if not sys.platform.startswith("linux"):
         return
     parent = os.getppid()
     import ctypes
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
     if os.getppid() != parent:  # it ended meanwhile
         os._exit(1)
+
+
+def guard(control: int) -> None:
+    """Leave a process behind that kills our group when the router, or this process, is gone.
+
+    For a worker without a zygote: its own thread may wait for the GIL just then, and the kernel's
+    death signal would reach the worker but not what it has started.
+    """
+    ours, _kept_open = os.pipe()
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os.close(ours)
+        return
+    if os.fork():
+        os._exit(0)  # so that the session has no child that it did not start
+    os.close(_kept_open)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    poll = select.poll()
+    for fd in (control, ours):
+        poll.register(fd, 0)  # nothing but the other end's close
+    poll.poll()
+    os.killpg(0, signal.SIGKILL)
 
 
 def run_site() -> None:
@@ -68,6 +93,8 @@ def serve(sock: socket.socket) -> None:
 
         _send(sock, {"say": "failed", "error": traceback.format_exc()[-16384:]})
         return
+    # From here on the end of the socket tells of the router's, and leaves time to kill whole groups.
+    die_with_parent(0)
     gc.collect()
     gc.freeze()
     _Zygote(sock).loop()

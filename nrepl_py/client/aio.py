@@ -14,6 +14,7 @@ the wire. All of it belongs to the event loop that connected.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import tokenize
@@ -190,6 +191,8 @@ class Client:
     async def write(self, request: dict[str, Any]) -> None:
         """Send an opened request. Raises `InvalidMessage` where it cannot be encoded."""
         try:
+            for value in request.values():
+                _check_number(value)
             payload = codec.encode(request, self.codec)
         except (TypeError, ValueError, OverflowError) as error:
             self._connection.unsent(request["id"])
@@ -476,6 +479,14 @@ class connect:  # noqa: N801 - used like a function
             raise NoServer(f"nothing answered at {address} within {OPEN_SECONDS} s") from None
         except (OSError, WebSocketException, InvalidHandshake, ValueError) as error:
             raise NoServer(f"no server answers at {address}: {_sentence(error)}") from None
+
+
+def _check_number(value: Any) -> None:
+    """Refuse a number that no codec carries: the server's refusal would not name its request, which would wait on."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is not finite")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        raise ValueError("an integer does not fit 64 bits")
 
 
 def _refusal(refused: InvalidStatus) -> errors.NreplError:

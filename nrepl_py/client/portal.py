@@ -95,8 +95,9 @@ class Here:
     def __init__(self, jobs: queue.SimpleQueue[Job | None]) -> None:
         self._jobs = jobs
 
-    def root(self, function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """A coroutine function that calls `function` there."""
+    def root(self, function: Callable[..., Any], *, passes: bool = False) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """A coroutine function that calls `function` there. KeyboardInterrupt in it cancels the
+        coroutine, or with `passes` only ends the call: what awaits it goes on."""
 
         async def call(*args: Any) -> Any:
             loop = asyncio.get_running_loop()
@@ -112,14 +113,19 @@ class Here:
 
             def job() -> None:
                 try:
-                    result = function(*args)
-                except Exception as error:
-                    loop.call_soon_threadsafe(settle, None, error)
-                except BaseException:
-                    loop.call_soon_threadsafe(future.cancel)
+                    try:
+                        result = function(*args)
+                    except Exception as error:
+                        loop.call_soon_threadsafe(settle, None, error)
+                    else:
+                        loop.call_soon_threadsafe(settle, result, None)
+                # Around the settling too: a signal may come then, and the future must not be left waiting.
+                except BaseException as error:
+                    if passes and isinstance(error, KeyboardInterrupt):
+                        loop.call_soon_threadsafe(settle, None, None)
+                    else:
+                        loop.call_soon_threadsafe(future.cancel)
                     raise
-                else:
-                    loop.call_soon_threadsafe(settle, result, None)
 
             self._jobs.put(job)
             return await future

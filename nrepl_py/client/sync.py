@@ -154,7 +154,7 @@ class Session:
     ) -> EvalResult:
         result = self._portal.wait(
             lambda here: stream.result(
-                on_message=here.root(on_message) if on_message else None,
+                on_message=here.root(on_message, passes=True) if on_message else None,
                 on_input=here.root(on_input) if on_input else None,
             ),
             on_interrupt=stream.interrupt,

@@ -102,6 +102,7 @@ class Thread(Host):
             worker.serve(about("inprocess"))
         finally:
             self._streams.remove(worker)
+            worker.relay.close()
             control.close()
             side.shutdown(socket.SHUT_RDWR)  # wakes the helper thread, which reads from it
             on_end()

@@ -48,6 +48,7 @@ class Relay:
         self._wake = threading.Lock()
         self._wake.acquire()
         self._timer: Optional[threading.Thread] = None
+        self._closed = False
         self._files: Optional[Dict[str, Any]] = None
         self.running: Optional[int] = None
 
@@ -86,6 +87,15 @@ class Relay:
         self.flush()
         self.running = None
 
+    def close(self) -> None:
+        """The session is over: end the thread that flushes late output."""
+        with self._lock:
+            self._closed = True
+            if self._wake.locked():
+                self._wake.release()
+        if self._timer is not None:
+            self._timer.join(1)  # second; it has at most one last text to flush, to a channel that is closed
+
     def become_plain(self) -> None:
         """In a forked child, whose parent keeps the channel: write to descriptors 1 and 2."""
         self._lock = threading.RLock()
@@ -115,6 +125,8 @@ class Relay:
     def _flush_late(self) -> None:
         while True:
             self._wake.acquire()
+            if self._closed:
+                return
             time.sleep(_MERGE_SECONDS)
             try:
                 self.flush()

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,9 @@ def json_schema() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(ALL, ref_template="#/$defs/{name}")
     renamed = {cls.__name__: public_name(cls) for cls in ALL}
     defs = {renamed[name]: schema | {"title": renamed[name]} for name, schema in components.items()}
+    for schema in defs.values():  # before Python 3.13, docstrings keep the indentation of their source
+        if "description" in schema:
+            schema["description"] = cleandoc(schema["description"])
     text = re.sub(r'"#/\$defs/(\w+)"', lambda ref: f'"#/$defs/{renamed[ref[1]]}"', json.dumps(defs))
     defs = json.loads(text) | {
         "Status": {"enum": list(ops.STATUSES)},

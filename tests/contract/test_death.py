@@ -17,7 +17,10 @@ from tests.contract.driver import PATIENCE, Peer, Session
         ("import os; os._exit(7)", {"kind": "exit", "code": 7}),
         ("import os; os.abort()", {"kind": "signal", "signal": "SIGABRT"}),
         ("import ctypes; ctypes.string_at(0)", {"kind": "signal", "signal": "SIGSEGV"}),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", {"kind": "signal", "signal": "SIGKILL"}),
+        (
+            "import os, signal, time; os.kill(os.getpid(), signal.SIGKILL); time.sleep(1000)",
+            {"kind": "signal", "signal": "SIGKILL"},
+        ),
     ],
 )
 def test_a_death_is_told_with_its_cause(session: Session, code: str, cause: dict[str, object]) -> None:

@@ -98,9 +98,7 @@ def test_unix_sockets_are_localhost() -> None:
     assert guard.refusal(["localhost"], ["http://localhost"]) is not None
 
 
-@pytest.mark.parametrize(
-    "host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "", "localhost.evil", "::ffff:127.0.0.1"]
-)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "", "localhost.evil"])
 def test_listening_beyond_loopback_needs_to_be_asked_for(host: str) -> None:
     sentence = auth.exposure(host, insecure=False)
     assert sentence is not None

@@ -24,8 +24,9 @@ class Row:
     def ratio(self) -> str:
         if self.theirs is None:
             return "–"
-        faster = self.theirs / self.ours
-        return f"{faster:.1f}× faster" if faster >= 1 else f"{1 / faster:.2f}× as long"
+        less = self.theirs / self.ours
+        better, worse = ("smaller", "as large") if self.unit == "MB" else ("faster", "as long")
+        return f"{less:.1f}× {better}" if less >= 1 else f"{1 / less:.2f}× {worse}"
 
     def as_dict(self) -> dict[str, object]:
         return dataclasses.asdict(self) | {"ratio": None if self.theirs is None else self.theirs / self.ours}

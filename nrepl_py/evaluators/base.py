@@ -57,7 +57,6 @@ class Run:
     column: int = 0
     module: str | None = None
     values: str = "last"
-    as_file: bool = False
     mime: tuple[str, ...] = ()
     data: bool = False
     max_data: int = 1 << 22

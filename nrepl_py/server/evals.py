@@ -68,11 +68,11 @@ class OpenEval:
 
 
 def to_run(request: AnyEval, serial: int, max_data: int) -> Run:
-    """What the worker is told of the request; `load-file` starts at line 1, as a file."""
+    """What the worker is told of the request; `load-file` starts at line 1."""
     if isinstance(request, Eval):
-        line, column, as_file = request.line, request.column, False
+        line, column = request.line, request.column
     else:
-        line, column, as_file = 1, 0, True
+        line, column = 1, 0
     return Run(
         serial,
         request.code,
@@ -81,7 +81,6 @@ def to_run(request: AnyEval, serial: int, max_data: int) -> Run:
         column,
         request.module,
         request.values,
-        as_file,
         tuple(request.mime),
         request.data,
         max_data,

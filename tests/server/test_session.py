@@ -30,7 +30,7 @@ def test_an_eval_runs_at_once_and_says_so(bench: Bench) -> None:
     tell, started = bench.did
     assert isinstance(tell, do.Tell)
     assert isinstance(tell.message, Run)
-    assert tell.message == Run(1, "a", "x.py", 3, 2, "m", "all", False, ("text/html",), True, tell.message.max_data)
+    assert tell.message == Run(1, "a", "x.py", 3, 2, "m", "all", ("text/html",), True, tell.message.max_data)
     assert started == do.Send(
         (1,),
         {
@@ -94,7 +94,7 @@ def test_a_value_and_the_end_are_one_message(bench: Bench) -> None:
 def test_load_file_starts_at_line_1_as_a_file(bench: Bench) -> None:
     bench.ask("load-file", session=bench.session, code="x", file="a.py")
     (run,) = bench.told(Run)
-    assert (run.as_file, run.values, run.line, run.column) == (True, "none", 1, 0)
+    assert (run.values, run.line, run.column) == ("none", 1, 0)
 
 
 def test_long_code_is_cut_where_it_is_announced(bench: Bench) -> None:

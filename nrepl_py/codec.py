@@ -53,7 +53,7 @@ def pack_data(value: Any) -> bytes:
     return _pack(value)
 
 
-def unpack(data: bytes | str) -> Any:
+def unpack(data: bytes | str | memoryview) -> Any:
     """One MessagePack value, within `MAX_DEPTH`. Raises ValueError or msgpack's own errors."""
     value = msgpack.unpackb(
         data, object_pairs_hook=_no_duplicates, ext_hook=_no_extension, strict_map_key=True, raw=False, timestamp=0
@@ -62,9 +62,9 @@ def unpack(data: bytes | str) -> Any:
     return value
 
 
-def from_json(data: bytes | str) -> Any:
+def from_json(data: bytes | str | memoryview) -> Any:
     """One JSON value, within `MAX_DEPTH`. Raises ValueError."""
-    value = _decode_json(data if isinstance(data, str) else data.decode("utf-8"))
+    value = _decode_json(data if isinstance(data, str) else str(data, "utf-8"))
     _check(value, MAX_DEPTH)
     return value
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from nrepl_py.embed import Embedded
@@ -32,6 +33,10 @@ tempfile.tempdir = str(_HOME / "tmp")
 for _name in ("run", "tmp"):
     (_HOME / _name).mkdir(mode=0o700)
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+# How long an example takes is a matter of the machine, not of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ IO = (
     "asyncio", "concurrent", "ctypes", "multiprocessing", "os", "pathlib", "secrets", "select", "selectors", "signal",
     "socket", "ssl", "subprocess", "tempfile", "threading", "time", "uuid", "random", "websockets", "uvloop",
 )  # fmt: skip
-SHELL = ("app", "auth", "connection", "listen", "logs", "main", "outbox", "routes")
+SHELL = ("app", "auth", "connection", "framing", "listen", "logs", "main", "outbox", "routes")
 CORE = tuple(
     name for name in IMPORTS if name.startswith("nrepl_py.server.") and name.rpartition(".")[2] not in SHELL
 )  # whatever is new in the server is core until it is named above
@@ -40,7 +40,7 @@ RULES = [
     Rule(("nrepl_py.evaluators",), ("nrepl_py.server",)),
 ]
 MAY_IMPORT = {
-    "websockets": ("nrepl_py.server.app", "nrepl_py.server.connection", "nrepl_py.server.outbox", "nrepl_py.client"),
+    "websockets": ("nrepl_py.server.app", "nrepl_py.server.connection", "nrepl_py.server.framing", "nrepl_py.client"),
     "msgpack": ("nrepl_py.codec",),
 }
 MAX_CORE = 4000  # source lines: what one sitting can read

@@ -19,9 +19,11 @@ Promises every implementation keeps:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import Struct
+
+from nrepl_py.codec import MAX_DEPTH
 from nrepl_py.evaluators.frames import Ready, Report
 from nrepl_py.ops import Cause
 
@@ -34,21 +36,22 @@ class Ref(NamedTuple):
     node: str = "local"
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Struct, frozen=True):
     """What to start. `python`, `cwd`: None for the evaluator's own; `preload` comes on top of its own."""
 
     ref: Ref
     python: str | None = None
     cwd: str | None = None
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = {}
     inherit_env: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Evaluate. `serial` counts the evals of a session from 1, across epochs; workers know no ids."""
+class Run(Struct, frozen=True, rename="kebab", omit_defaults=True, tag_field="do", tag="run"):
+    """Evaluate. `serial` counts the evals of a session from 1, across epochs; workers know no ids.
+
+    As JSON it is the frame of `worker/wire.py`, whose `RUN` has the same defaults.
+    """
 
     serial: int
     code: str
@@ -60,21 +63,20 @@ class Run:
     mime: tuple[str, ...] = ()
     data: bool = False
     max_data: int = 1 << 22
+    max_depth: int = MAX_DEPTH
     allow_stdin: bool = True
     store_history: bool = True
     print_quota: int = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(Struct, frozen=True):
     """Input for the eval `serial`, which asked for it (`NeedInput`); "" is one end of file."""
 
     serial: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """A question answered beside a running eval; the `Answer` repeats `number`.
 
     `what` is `completions`, `signature`, `lookup` or `is-complete`; `fields` the op's own.
@@ -88,22 +90,19 @@ class Ask:
 ToWorker = Run | Feed | Ask
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     ref: Ref
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Struct, frozen=True):
     """The worker ended and was reaped."""
 
     ref: Ref
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """The worker is out of reach, or was cut off for breaking the wire's rules."""
 
     ref: Ref

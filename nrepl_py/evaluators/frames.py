@@ -9,6 +9,7 @@ another session, another request, nor speak in the router's name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -19,6 +20,9 @@ from nrepl_py.ops import ErrorInfo
 
 MAX_HEADER = 64 << 10  # bytes; a header holds numbers, flags and names, never a payload
 MAX_BODY = (256 << 20) + (8 << 20)  # bytes; `limits.max-value` and the texts that go with it
+
+
+Blob: TypeAlias = bytes | memoryview
 
 
 class BadFrame(Exception):
@@ -123,7 +127,7 @@ Report: TypeAlias = Ready | Output | Value | Display | NeedInput | Failure | Fin
 """Fields after those of the wire (`text`, `data`, `mime`, `body`, …) are filled from blobs."""
 
 
-def parse(header: bytes, body: bytes) -> Report:
+def parse(header: bytes, body: Blob) -> Report:
     """The report in one frame. Raises `BadFrame`."""
     try:
         report = _decode(header)
@@ -132,57 +136,55 @@ def parse(header: bytes, body: bytes) -> Report:
         raise BadFrame(f"{type(error).__name__}: {error}") from None
 
 
-def _split(report: Report, body: bytes) -> Iterator[bytes]:
-    if sum(report.blobs) != len(body) or any(length < 0 for length in report.blobs):
+def _split(report: Report, body: Blob) -> Iterator[Blob]:
+    blobs = report.blobs
+    if sum(blobs) != len(body) or (blobs and min(blobs) < 0):
         raise ValueError("blob lengths do not add up to the body")
-    if len(report.blobs) == 1:
-        yield body
-        return
-    start = 0
-    for length in report.blobs:
-        yield body[start : start + length]
-        start += length
+    if len(blobs) == 1:
+        return iter((body,))
+    ends = list(accumulate(blobs))
+    return (body[end - length : end] for end, length in zip(ends, blobs, strict=True))
 
 
-def _text(blobs: Iterator[bytes]) -> str:
-    return next(blobs).decode("utf-8")
+def _text(blobs: Iterator[Blob]) -> str:
+    return str(next(blobs), "utf-8")
 
 
-def _fill_value(value: Value, blobs: Iterator[bytes]) -> Value:
+def _fill_value(value: Value, blobs: Iterator[Blob]) -> Value:
     return msgspec.structs.replace(
         value,
         text=_text(blobs) if value.has_text else None,
         data=codec.unpack(next(blobs)) if value.has_data else UNSET,
-        mime=_bundle(value.types, blobs),
+        mime=_bundle(value.types, blobs) if value.types else {},
     )
 
 
-def _fill_display(display: Display, blobs: Iterator[bytes]) -> Display:
+def _fill_display(display: Display, blobs: Iterator[Blob]) -> Display:
     metadata = codec.from_json(next(blobs))
     if not isinstance(metadata, dict):
         raise ValueError("metadata is not a map")
     return msgspec.structs.replace(display, metadata=metadata, mime=_bundle(display.types, blobs))
 
 
-def _fill_failure(failure: Failure, blobs: Iterator[bytes]) -> Failure:
+def _fill_failure(failure: Failure, blobs: Iterator[Blob]) -> Failure:
     error = msgspec.json.decode(next(blobs), type=ErrorInfo)
     return msgspec.structs.replace(failure, error=error, traceback=_text(blobs))
 
 
-def _bundle(types: tuple[str, ...], blobs: Iterator[bytes]) -> dict[str, Any]:
+def _bundle(types: tuple[str, ...], blobs: Iterator[Blob]) -> dict[str, Any]:
     return {kind: _mime_value(kind, next(blobs)) for kind in types}
 
 
-def _mime_value(kind: str, blob: bytes) -> Any:
+def _mime_value(kind: str, blob: Blob) -> Any:
     if kind.startswith("text/") or kind == "application/javascript" or kind.endswith("+xml"):
-        return blob.decode("utf-8")
+        return str(blob, "utf-8")
     if kind == "application/json" or kind.endswith("+json"):
         return codec.from_json(blob)
-    return blob
+    return bytes(blob)
 
 
 _decode = msgspec.json.Decoder(Report).decode
-_FILL: dict[type, Callable[[Any, Iterator[bytes]], Report]] = {
+_FILL: dict[type, Callable[[Any, Iterator[Blob]], Report]] = {
     Ready: lambda report, blobs: report,
     Output: lambda report, blobs: msgspec.structs.replace(report, text=_text(blobs)),
     Value: _fill_value,

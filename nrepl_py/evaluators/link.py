@@ -21,7 +21,7 @@ from nrepl_py import codec
 from nrepl_py.evaluators import frames
 from nrepl_py.worker import wire
 
-_READ = 256 << 10  # bytes asked of one read; a frame of a few MB takes a few reads
+_READ = 64 << 10  # bytes asked of one read; from 128 KiB on, every read would cost a mapping of fresh memory
 _DRAIN = 1 << 20  # bytes; the largest a pipe can be made without privilege, so draining ends
 _MAX_RETIRED = 16  # pipes kept for late output of one session's children, 2 descriptors each
 _LAST_READS = 256  # of `_READ` bytes: far more than a socket's buffer holds
@@ -34,10 +34,10 @@ class Inbox:
     def __init__(self) -> None:
         self._data = bytearray()
 
-    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes | memoryview]]:
         """Whole frames (header, body). Raises `BadFrame` where one claims to be too large."""
         self._data += data
-        found = []
+        found: list[tuple[bytes, bytes | memoryview]] = []
         while len(self._data) >= wire.PREFIX.size:
             head, body = wire.PREFIX.unpack_from(self._data)
             if head > frames.MAX_HEADER or body > frames.MAX_BODY:
@@ -45,8 +45,14 @@ class Inbox:
             start = wire.PREFIX.size + head
             if len(self._data) < start + body:
                 break
-            found.append((bytes(self._data[wire.PREFIX.size : start]), bytes(self._data[start : start + body])))
-            del self._data[: start + body]
+            header = bytes(self._data[wire.PREFIX.size : start])
+            if body > _READ and len(self._data) == start + body:
+                # Handed over as it is: copies of a large value would take most of its time.
+                whole, self._data = self._data, bytearray()
+                found.append((header, memoryview(whole)[start:]))
+            else:
+                found.append((header, bytes(self._data[start : start + body])))
+                del self._data[: start + body]
         return found
 
 
@@ -65,10 +71,13 @@ class Outbox:
         if descriptors:
             self._rights[self._written + len(self._unsent)] = descriptors
         if not self._unsent and not self._rights:
-            with contextlib.suppress(BlockingIOError, OSError):
-                data = data[self._sock.send(data) :]
-                if not data:
-                    return
+            try:
+                sent = self._sock.send(data)
+            except OSError:  # full: wait until it is writable; or gone, which the next write finds out
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
         self._unsent += data
         self._flush()
 
@@ -156,13 +165,14 @@ class Link:
     def tell_aside(self, header: dict[str, object], *blobs: bytes) -> None:
         self._to_side.send(_frame(header, blobs))
 
-    def begin(self, serial: int) -> None:
-        """An eval is about to be sent: from here on, what comes through the pipes is its output."""
+    def run(self, serial: int, header: bytes) -> None:
+        """Send an eval: from here on, what comes through the pipes is its output."""
         if self._stale_pipes and len(self._retired) < 2 * _MAX_RETIRED:
             self._retire()
         self._drain()
         for pipe in self._pipes:
             pipe.serial = serial
+        self._to_control.send(wire.PREFIX.pack(len(header), 0) + header)
 
     def _retire(self) -> None:
         """Children of older evals keep their pipe, and with it their eval's name."""

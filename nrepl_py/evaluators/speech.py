@@ -11,7 +11,6 @@ from nrepl_py import codec
 from nrepl_py.evaluators import bundle
 from nrepl_py.evaluators.base import Feed, Run, ToWorker
 from nrepl_py.evaluators.link import Link
-from nrepl_py.worker import wire
 
 _WORD = struct.Struct("<Q")
 _STAGES = ((1, "cancel"), (2, "sigint"))  # the bits of worker/interrupt.py
@@ -20,27 +19,12 @@ _STAGES = ((1, "cancel"), (2, "sigint"))  # the bits of worker/interrupt.py
 def tell(link: Link, message: ToWorker) -> None:
     """Hand the message over; see worker/wire.py for the frames."""
     if isinstance(message, Run):
-        link.begin(message.serial)
-        link.tell(_run_header(message), message.code.encode("utf-8", "surrogatepass"))
+        link.run(message.serial, codec.to_json(message))
     elif isinstance(message, Feed):
         link.tell_aside({"do": "feed", "serial": message.serial}, message.text.encode("utf-8", "surrogatepass"))
     else:
         header: dict[str, object] = {"do": "ask", "number": message.number, "what": message.what}
         link.tell_aside(header, codec.to_json(message.fields))
-
-
-def _run_header(run: Run) -> dict[str, object]:
-    header: dict[str, object] = {"do": "run", "serial": run.serial}
-    for name, attribute, usual in _RUN:
-        value = getattr(run, attribute)
-        if value != usual:
-            header[name] = value
-    if wire.RUN["max-depth"] != codec.MAX_DEPTH:
-        header["max-depth"] = codec.MAX_DEPTH
-    return header
-
-
-_RUN = [(name, name.replace("-", "_"), usual) for name, usual in wire.RUN.items() if name != "max-depth"]
 
 
 def new_word() -> int:

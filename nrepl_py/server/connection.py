@@ -27,7 +27,8 @@ from nrepl_py import codec as codecs
 from nrepl_py.errors import NreplError
 from nrepl_py.limits import Limits
 from nrepl_py.ops import SUBPROTOCOLS
-from nrepl_py.server import auth, outbox, routes
+from nrepl_py.server import auth, framing, routes
+from nrepl_py.server.outbox import Outbox
 from nrepl_py.server.principals import Principal
 
 MAX_HEAD: Final = 32 << 10
@@ -159,6 +160,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
+        if self._between_messages and len(data) <= self._owner.limits.max_frame_bytes:
+            payload = framing.whole(data, self._first)
+            if payload is not None:
+                self._message(payload)
+                return
         if self._head is not None:
             data = self._handshake(self._head, data)
             if not data:
@@ -199,6 +205,17 @@ class Connection(asyncio.Protocol):
         self._work()
         if not self._inbox:
             self._transport.resume_reading()
+
+    @property
+    def _between_messages(self) -> bool:
+        """Nothing half-read or waiting: what comes now is the next frame, from its first byte."""
+        return (
+            self.open
+            and not self._stranger
+            and not self._inbox
+            and self._partial is None
+            and not self._websocket.reader.buffer
+        )
 
     # -- handshake ------------------------------------------------------------------------------
 
@@ -255,9 +272,9 @@ class Connection(asyncio.Protocol):
             self._write()
             return False
         self.codec = SUBPROTOCOLS.get(str(self._websocket.subprotocol), "json")
-        first = outbox.TEXT if self.codec == "json" else outbox.BINARY
         self._kind = Opcode.TEXT if self.codec == "json" else Opcode.BINARY
-        self._outbox = outbox.Outbox(self._transport, first)
+        self._first = framing.TEXT if self.codec == "json" else framing.BINARY
+        self._outbox = Outbox(self._transport, self._first)
         self._write()
         self._set("wait", self._owner.limits.ping_seconds, self._tick)
         self.open = True

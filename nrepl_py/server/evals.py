@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from nrepl_py.codec import MAX_DEPTH
 from nrepl_py.errors import Busy
 from nrepl_py.evaluators.base import Run
 from nrepl_py.ops import AnyEval, Eval
@@ -47,8 +48,9 @@ class OpenEval:
     def opened_by(self, message: dict[str, Any]) -> dict[str, Any]:
         """The eval's first message, which says as well that it has started."""
         started = self.started
-        status = [*started.get("status", ()), *message.get("status", ())]
-        return message | started | ({"status": list(dict.fromkeys(status))} if status else {})
+        if "status" in started and "status" in message:
+            started["status"] = list(dict.fromkeys([*started["status"], *message["status"]]))
+        return message | started
 
     def put(self, text: str, limit: int) -> None:
         """Keep input until the eval reads; "" is one end of file. Raises `Busy` past `limit` bytes."""
@@ -84,6 +86,7 @@ def to_run(request: AnyEval, serial: int, max_data: int) -> Run:
         tuple(request.mime),
         request.data,
         max_data,
+        MAX_DEPTH,
         request.allow_stdin,
         request.store_history,
         request.print_quota,

@@ -6,78 +6,70 @@ client is gone) into a list of these, in order; the shell only carries them out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from nrepl_py.evaluators.base import Ref, Spec, ToWorker
 
 TimerKey: TypeAlias = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """One message to some connections."""
 
     connections: tuple[int, ...]
     message: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(Struct, frozen=True):
     connection: int
     code: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Start a worker; report with `Router.started` or `Router.start_failed`."""
 
     spec: Spec
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Struct, frozen=True):
     """Hand a message to a worker."""
 
     ref: Ref
     message: ToWorker
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """Softly interrupt that eval."""
 
     ref: Ref
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """End a worker: ask, wait `grace` seconds, then kill."""
 
     ref: Ref
     grace: float
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """Stop or go on reading what a worker says."""
 
     ref: Ref
     held: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(Struct, frozen=True):
     """Call `Router.timer(key)` once, in `seconds`; setting a key again replaces it."""
 
     key: TimerKey
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
+class CancelTimer(Struct, frozen=True):
     key: TimerKey
 
 

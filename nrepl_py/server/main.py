@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -59,6 +60,7 @@ async def serve(
             file = connection_file.write(_describe(server, settings.connection_file or ""))
             try:
                 stop.files = file, server
+                gc.freeze()  # what was imported stays: no collection looks through it again while clients wait
                 print(banner(server), flush=True)
                 log.info("server started", extra={"url": server.url, "unix": server.unix, "pid": os.getpid()})
                 await stop.wait()

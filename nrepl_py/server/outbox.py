@@ -7,17 +7,13 @@ how much may wait there is bounded by the transport's own marks (`pause_writing`
 from __future__ import annotations
 
 import logging
-import struct
 from asyncio import WriteTransport
 from typing import Any, Final
 
 from nrepl_py import codec as codecs
+from nrepl_py.server.framing import header
 
 log = logging.getLogger(__name__)
-
-TEXT: Final = 0x81
-BINARY: Final = 0x82
-"""First byte of an unfragmented WebSocket frame (RFC 6455, 5.2)."""
 
 JOIN_BYTES: Final = 64 << 10
 """Payloads up to this size are copied to leave in one write; larger ones are handed over as they are."""
@@ -66,15 +62,6 @@ def fit(message: dict[str, Any], limit: int, value_limit: int, codec: str) -> di
     elif size <= limit:
         return message
     return _joined(_shrunk(rest, limit - _JOINT_BYTES if bulk else limit, codec), bulk)
-
-
-def header(first: int, length: int) -> bytes:
-    """The header of an unmasked WebSocket frame."""
-    if length < 126:
-        return bytes((first, length))
-    if length < 1 << 16:
-        return struct.pack("!BBH", first, 126, length)
-    return struct.pack("!BBQ", first, 127, length)
 
 
 class Outbox:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
+
+from msgspec.structs import replace
 
 from nrepl_py.errors import Busy, DuplicateId, NreplError, StartFailed, Unavailable, reply
 from nrepl_py.evaluators.base import Feed, Ref, Spec

@@ -15,7 +15,7 @@ import linecache
 import os
 import sys
 from functools import partial
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from .interrupt import Interrupts
@@ -56,6 +56,13 @@ class Evaluator:
         line, column, values = request["line"], request["column"], request["values"]
         namespace = self.namespace(request.get("module"), file)
         self._remember(file, code, line, column)
+        if values != "none" and not column:
+            expression = self._expression(code, file, line)
+            if expression is not None:
+                result = self._execute(expression, namespace)
+                self._store(result, request["store-history"])
+                show(Shown(result, line, line, True))
+                return
         tree = self._parse(code, file, line, column)
         for node in _steps(tree, values):
 
@@ -80,6 +87,17 @@ class Evaluator:
         if found is None:
             raise ModuleNotFoundError("module %r is not imported in this session; import it first" % module)
         return found.__dict__
+
+    def _expression(self, code: str, file: str, line: int) -> Optional[CodeType]:
+        """The commonest eval, one expression on one line, compiled without a tree; None for all else."""
+        # What is no expression is parsed again: where the parser may warn of a backslash, it would warn twice.
+        if "\n" in code or "\\" in code:
+            return None
+        try:
+            compiled: CodeType = compile("\n" * (line - 1) + code, file, "eval", self._flags, dont_inherit=True)
+        except Exception:
+            return None
+        return compiled
 
     def _parse(self, code: str, file: str, line: int, column: int) -> ast.Module:
         # Blank lines before the code give every line its number in the editor: in the tree, in
@@ -106,7 +124,9 @@ class Evaluator:
             node, mode = ast.Expression(node.value), "eval"
         elif isinstance(node, ast.Interactive):
             mode = "single"
-        code = compile(node, file, mode, self._flags, dont_inherit=True)  # type: ignore[call-overload]
+        return self._execute(compile(node, file, mode, self._flags, dont_inherit=True), namespace)  # type: ignore[call-overload]
+
+    def _execute(self, code: CodeType, namespace: Dict[str, Any]) -> Any:
         result = eval(code, namespace)
         return self._await(result) if code.co_flags & inspect.CO_COROUTINE else result
 
@@ -157,11 +177,11 @@ class Evaluator:
         sys.last_exc = error  # type: ignore[attr-defined]  # what `pdb.pm()` looks at, from 3.12 on
 
     def _remember(self, file: str, code: str, line: int, column: int) -> None:
+        if line - 1 > _MAX_PADDING:
+            return
         lines = code.splitlines(True) or ["\n"]
         if not lines[-1].endswith("\n"):
             lines[-1] += "\n"
-        if line - 1 > _MAX_PADDING:
-            return
         if line > 1 or column:
             known = linecache.getlines(file)
             before = (known + ["\n"] * (line - len(known)))[: line - 1]

@@ -41,9 +41,9 @@ class Worker:
         threading.Thread(target=self._serve_side, name="nrepl-py side", daemon=True).start()
         while True:
             try:
-                header, blobs = self._control.receive()
+                header, _ = self._control.receive()
                 if header["do"] == "run":
-                    self._run({**wire.RUN, **header}, blobs[0].decode("utf-8", "surrogatepass"))
+                    self._run({**wire.RUN, **header})
                 elif header["do"] == "stdio":
                     self._host.replace_stdio(self._control.descriptors)
             except KeyboardInterrupt:
@@ -53,14 +53,14 @@ class Worker:
 
     # -- one eval
 
-    def _run(self, request: Dict[str, Any], code: str) -> None:
+    def _run(self, request: Dict[str, Any]) -> None:
         serial = self._serial = request["serial"]
         token = stdio.TAG.set(stdio.Tag(self.relay, serial))
         self.relay.begin(serial)
         self.input.begin(serial, request["allow-stdin"])
         self._host.children = False
         self._last = []
-        message, blobs, end = self._evaluate(request, code)
+        message, blobs, end = self._evaluate(request)
         if os.getpid() != self._pid:
             self._end_of_child(blobs, end)
         self.input.end()
@@ -71,12 +71,12 @@ class Worker:
         self._control.send(dict(message, serial=serial, end=end), *blobs)
         stdio.TAG.reset(token)
 
-    def _evaluate(self, request: Dict[str, Any], code: str) -> Any:
+    def _evaluate(self, request: Dict[str, Any]) -> Any:
         """The eval's last message: header, blobs, and how it ended."""
         try:
             try:
                 self._interrupts.arm(request["serial"])
-                self.evaluator.run(code, request, lambda shown: self._show(shown, request))
+                self.evaluator.run(request["code"], request, lambda shown: self._show(shown, request))
                 self._show_figures()
                 self._interrupts.disarm()
                 return self._take_last()

@@ -10,7 +10,7 @@ and the body, a run of blobs whose lengths are the header's `blobs`. Text is UTF
 
 Router → worker, control (key `do`):
   setup     first of all: cwd, python-path, preload, lent, start; answered by `ready`   blobs: environment (JSON)
-  run       serial, and of `RUN` below what differs from it                blobs: code
+  run       serial, code, and of `RUN` below what differs from it
   stdio     fresh descriptors for 1 and 2, attached to the frame's first byte by SCM_RIGHTS
 Router → worker, side:
   feed      serial                                                         blobs: text ("" = EOF)
@@ -49,6 +49,8 @@ RUN: Dict[str, Any] = {
 """What a `run` is without further words, so that the commonest eval has the shortest header."""
 
 _JOIN_BELOW = 64 << 10  # bytes; up to here a copy is cheaper than a second write
+_READ = 64 << 10  # bytes asked of one read at least
+_decode = json.JSONDecoder().decode
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
@@ -105,6 +107,8 @@ class Channel:
         self._lock = threading.Lock()
         self._unsent: Deque[Any] = deque()
         self._received = bytearray()
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
 
     def send(self, header: Dict[str, Any], *blobs: bytes) -> None:
         frame = pack(header, *blobs)
@@ -129,22 +133,30 @@ class Channel:
 
     def receive(self) -> Tuple[Dict[str, Any], List[bytes]]:
         """The next frame: header and blobs. Descriptors that came along are in `descriptors`."""
-        head_size, body_size = PREFIX.unpack(self._exactly(PREFIX.size))
-        header = json.loads(self._exactly(head_size))
-        return header, split(header, self._exactly(body_size))
+        received = self._received
+        self._gather(PREFIX.size)
+        head_size, body_size = PREFIX.unpack_from(received)
+        start = PREFIX.size + head_size
+        end = start + body_size
+        self._gather(end)
+        header = _decode(received[PREFIX.size : start].decode())
+        body = bytes(received[start:end])
+        del received[:end]
+        return header, split(header, body)
 
-    def _exactly(self, size: int) -> bytes:
-        while len(self._received) < size:
-            data, ancillary, _, _ = self.sock.recvmsg(max(65536, size - len(self._received)), _ANCILLARY)
+    def _gather(self, size: int) -> None:
+        """Wait until so many bytes are there."""
+        received = self._received
+        while len(received) < size:
+            # Waiting in the read itself would be woken each time the router has read what we sent.
+            self._readable.poll()
+            data, ancillary, _, _ = self.sock.recvmsg(max(_READ, size - len(received)), _ANCILLARY)
             if not data:
                 raise EOFError("the router closed the channel")
             for level, kind, payload in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     self.descriptors += struct.unpack("%di" % (len(payload) // 4), payload)
-            self._received += data
-        taken = bytes(self._received[:size])
-        del self._received[:size]
-        return taken
+            received += data
 
     def forget(self) -> None:
         """In a forked child: close our copy without a word to the router."""

@@ -301,6 +301,16 @@ async def test_fragments_make_one_message_within_the_bound() -> None:
         assert await close_code(reader) == 1009
 
 
+async def test_a_message_inside_another_ones_fragments_is_a_protocol_error() -> None:
+    async with make_server() as server, upgraded(server) as (reader, writer):
+        writer.write(frame(1, b'{"op":"describe","id":"1"}'))
+        assert json.loads((await read_frame(reader))[1])["id"] == "1"
+        writer.write(frame(1, b"{", fin=False) + frame(9, b"p"))
+        assert (await read_frame(reader))[1] == b"p"
+        writer.write(frame(1, b'{"op":"describe","id":"2"}'))
+        assert await close_code(reader) == 1002
+
+
 @pytest.mark.parametrize("start", [frame(1, b"{", fin=False), frame(1, b"{", length=100)[:-1], b"\x81"])
 async def test_a_message_never_finished_is_closed(start: bytes) -> None:
     async with make_server(limits={"stall_seconds": 0.05}) as server, upgraded(server) as (reader, writer):

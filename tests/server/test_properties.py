@@ -10,7 +10,7 @@ from nrepl_py.server.router import Router
 from .world import World
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, suppress_health_check=list(HealthCheck))
 @given(st.binary(min_size=160, max_size=400))
 def test_every_schedule_keeps_the_promises(schedule: bytes) -> None:
     World(Router).play(schedule)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import linecache
 import os
+import traceback
 import types
+import warnings
 from typing import Any
 
 import pytest
@@ -28,6 +30,8 @@ class Bench:
         return shown
 
     def close(self) -> None:
+        if self.evaluator._loop is not None:
+            self.evaluator._loop.close()
         os.close(self._word)
 
 
@@ -73,3 +77,38 @@ def test_namespaces(bench: Bench) -> None:
     assert bench.evaluator.namespace("auto", "nowhere.py") is vars(bench.evaluator.main)
     with pytest.raises(ModuleNotFoundError):
         bench.evaluator.namespace("no.such", None)
+
+
+_LINES = [
+    "1+1", "  1", "1 ", "1 # why", "", "#", "None", "x := 1", "(y := 2)", "*[1], 2", "lambda: 0", "yield 1", "f'{1!r}'",
+    "1 is 1", "1if 1 else 2", "'\\d'", "x = '\\d'", "x = 1", "1; 2", "1;", "def", "f(", "'", "return 1", "1/0", "nobody",
+    "(" * 300 + ")" * 300, "\0", "await anything", "[i async for i in gen()]", "pass", "if 1: 2", "@", "é", "\ud800",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", ["last", "all", "none"])
+@pytest.mark.parametrize("code", _LINES)
+def test_the_short_way_of_an_expression_is_the_long_one(
+    code: str, values: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One expression on one line is compiled without a tree: nothing may tell."""
+
+    def outcome() -> Any:
+        bench = Bench()
+        try:
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                try:
+                    shown: Any = [(repr(s.value)[:20], *s[1:]) for s in bench.run(code, values=values, line=7)]
+                except Exception as error:
+                    last = traceback.extract_tb(error.__traceback__)[-1]
+                    shown = type(error), str(error), getattr(error, "offset", None), last.lineno, last.colno
+                    if isinstance(error, SyntaxError):
+                        shown = shown[:3], error.lineno, error.text, error.end_offset
+            return shown, [(str(w.message), w.category, w.filename, w.lineno) for w in warned]
+        finally:
+            bench.close()
+
+    short = outcome()
+    monkeypatch.setattr(Evaluator, "_expression", lambda *_: None)
+    assert short == outcome()

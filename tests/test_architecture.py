@@ -25,14 +25,14 @@ CORE = tuple(
 )  # whatever is new in the server is core until it is named above
 SANS_IO = (*CORE, "nrepl_py.client.connection", "nrepl_py.ops", "nrepl_py.errors", "nrepl_py.codec", "nrepl_py.limits")
 
+HANDED_OVER = ("nrepl_py.worker", "nrepl_py.introspection")
 RULES = [
-    Rule(
-        ("nrepl_py.worker",), ("*",), ("stdlib", "nrepl_py.worker", "_nrepl_worker")
-    ),  # its own name once it has been handed over
+    Rule(HANDED_OVER, ("*",), ("stdlib", *HANDED_OVER, "_nrepl_py")),  # the last is their name once handed over
+    Rule(("nrepl_py.introspection",), ("nrepl_py.worker",)),
     Rule(SANS_IO, IO),
     Rule(CORE, tuple(f"nrepl_py.server.{name}" for name in SHELL)),
     Rule(CORE, ("nrepl_py.evaluators",), ("nrepl_py.evaluators.base", "nrepl_py.evaluators.frames")),
-    Rule(CORE, ("nrepl_py.worker",), ("nrepl_py.worker.completeness",)),  # is-complete asks no session
+    Rule(CORE, HANDED_OVER, ("nrepl_py.introspection.completeness",)),  # is-complete asks no session
     Rule(("nrepl_py.cli",), ("nrepl_py.server", "nrepl_py.evaluators", "nrepl_py.worker"), ("nrepl_py.server.main",)),
     Rule(("nrepl_py.client",), ("nrepl_py.server", "nrepl_py.evaluators", "nrepl_py.worker")),
     Rule(("nrepl_py.client",), ("nrepl_py.cli", "nrepl_py.embed")),
@@ -48,8 +48,6 @@ CORE_PARTS = ("nrepl_py.server", "nrepl_py.worker", "nrepl_py.codec", "nrepl_py.
 ASIDE = (
     *(f"nrepl_py.server.{name}" for name in ("auth", "describe", "listen", "logs", "main", "routes")),  # a program's
     *(f"nrepl_py.worker.{name}" for name in ("hooks", "children", "lend", "hosted")),  # how an interpreter is settled
-    *(f"nrepl_py.worker.{name}" for name in ("introspect", "statics", "outline", "cursor", "sketch", "guess")),
-    "nrepl_py.worker.completeness",  # with the line above: what answers questions, and no eval passes through
 )
 """What stands beside the way of a message, from a client's frame to the worker's words and back."""
 MAX_MODULE = 400  # source lines

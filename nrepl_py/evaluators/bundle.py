@@ -15,17 +15,24 @@ _BOOT = "import os,sys;exec(compile(os.pread(int(sys.argv[1]),1<<24,0),'<nrepl-p
 
 def open_bundle() -> int:
     """A descriptor that holds the script."""
-    sources = {
-        file.name[:-3]: file.read_text("utf-8")
-        for file in resources.files("nrepl_py.worker").iterdir()
-        if file.name.endswith(".py")
-    }
-    boot = sources.pop("boot")
+    sources = modules()
+    boot = sources.pop("worker.boot")
     # After the `from __future__` import, which must come first.
     script = boot.replace("SOURCES: Dict[str, str]", f"SOURCES: Dict[str, str] = {sources!r}", 1).encode()
     fd = anonymous_file("nrepl-py-worker")
     os.pwrite(fd, script, 0)
     return fd
+
+
+def modules() -> dict[str, str]:
+    """The sources of all that a worker may need, by module name below `boot.PACKAGE`."""
+    found = {"": ""}
+    for package in ("worker", "introspection"):
+        for file in resources.files(f"nrepl_py.{package}").iterdir():
+            if file.name.endswith(".py"):
+                name = f"{package}.{file.name[:-3]}".removesuffix(".__init__")
+                found[name] = file.read_text("utf-8")
+    return found
 
 
 def anonymous_file(name: str) -> int:

@@ -12,13 +12,13 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from nrepl_py import ops
 from nrepl_py.errors import DuplicateId, Forbidden, InvalidMessage, NotSupported, Unauthorized, UnsupportedVersion
+from nrepl_py.introspection import completeness
 from nrepl_py.ops import PROTOCOL_VERSION, Request
 from nrepl_py.server.context import Asker, Connection
 from nrepl_py.server.core import Core, principal_of
 from nrepl_py.server.describe import describe_ops
 from nrepl_py.server.instructions import CancelTimer
 from nrepl_py.server.session import Session
-from nrepl_py.worker import completeness
 
 MAX_CHECKED: Final = 1 << 16
 """Characters of code whose completeness the router itself decides; parsing them takes some 20 ms,

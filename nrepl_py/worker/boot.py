@@ -1,6 +1,6 @@
 """The first code of ours in a target interpreter: makes the worker's modules importable from source.
 
-This file's text, with `SOURCES` (module name → source) put before it, is what the router hands over
+This file's text, with `SOURCES` (module name below `PACKAGE` → source) put before it, is what the router hands over
 through a descriptor. It runs under `-I -S`, before `site` and anything of the user's.
 """
 
@@ -15,26 +15,24 @@ from typing import Any, Dict, List, Optional
 
 SOURCES: Dict[str, str]
 
-PACKAGE = "_nrepl_worker"
+PACKAGE = "_nrepl_py"
 
 
 class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     """Finds and loads the worker's modules."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[importlib.machinery.ModuleSpec]:
-        if name != PACKAGE and not name.startswith(PACKAGE + "."):
+        package, _, short = name.partition(".")
+        if package != PACKAGE or short not in SOURCES:
             return None
-        short = name[len(PACKAGE) + 1 :] or "__init__"
-        if short not in SOURCES:
-            return None
-        origin = "<nrepl-py>/%s.py" % short
-        return importlib.machinery.ModuleSpec(name, self, origin=origin, is_package=short == "__init__")
+        origin = "<nrepl-py>/%s.py" % short.replace(".", "/")
+        return importlib.machinery.ModuleSpec(name, self, origin=origin, is_package=self.is_package(name))
 
     def is_package(self, name: str) -> bool:
-        return name == PACKAGE
+        return name.count(".") < 2
 
     def get_source(self, name: str) -> str:
-        return SOURCES[name[len(PACKAGE) + 1 :] or "__init__"]
+        return SOURCES[name.partition(".")[2]]
 
     def exec_module(self, module: Any) -> None:
         spec = module.__spec__
@@ -46,11 +44,11 @@ def boot(arguments: List[str]) -> None:
     sys.meta_path.insert(0, Sources())
     kind, numbers = arguments[0], [int(argument) for argument in arguments[1:]]
     if kind == "zygote":
-        from _nrepl_worker import zygote  # type: ignore[import-not-found]
+        from _nrepl_py.worker import zygote  # type: ignore[import-not-found]
 
         zygote.serve(socket.socket(fileno=numbers[0]))
     else:
-        from _nrepl_worker import process, zygote
+        from _nrepl_py.worker import process, zygote
 
         for number in numbers:  # inherited by us, but not by what the session starts
             os.set_inheritable(number, False)

@@ -223,14 +223,14 @@ class Worker:
 
     def _look(self, what: str, fields: Dict[str, Any]) -> Any:
         if what == "is-complete":
-            from .completeness import check
+            from ..introspection.completeness import check
 
             return check(fields["code"])
-        from . import introspect
+        from ..introspection.answers import ANSWERS
 
         file = fields.get("file")
         namespace = self.evaluator.namespace(fields.get("module"), file)
-        return introspect.ANSWERS[what](fields, namespace, self._host.lender)
+        return ANSWERS[what](fields, namespace, self._host.lender)
 
     # -- in a forked child
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-import nrepl_py.worker
 from nrepl_py import lent
+from nrepl_py.evaluators import bundle
 
-_SOURCES = {path.stem: path.read_text() for path in Path(nrepl_py.worker.__file__).parent.glob("*.py")}
+_SOURCES = bundle.modules()
 
 _START = """
 import builtins, importlib.abc, importlib.machinery, json, linecache, sys, types
@@ -31,11 +31,13 @@ SOURCES = given["sources"]
 class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def find_spec(self, name, path=None, target=None):
         package, _, short = name.partition(".")
-        if package != "_nrepl_worker" or (short or "__init__") not in SOURCES:
+        if package != "_nrepl_py" or short not in SOURCES:
             return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=not short)
+        return importlib.machinery.ModuleSpec(name, self, is_package=self.is_package(name))
+    def is_package(self, name):
+        return name.count(".") < 2
     def get_source(self, name):
-        return SOURCES[name.partition(".")[2] or "__init__"]
+        return SOURCES[name.partition(".")[2]]
     def exec_module(self, module):
         name = module.__spec__.name
         exec(compile(self.get_source(name), "<%s>" % name, "exec", dont_inherit=True), module.__dict__)
@@ -55,10 +57,10 @@ def session(code, file=None):
     exec(compile(code, file, "exec", dont_inherit=True), main.__dict__)
 
 def install(**options):
-    from _nrepl_worker import hooks
+    from _nrepl_py.worker import hooks
     hooks.install(lender, sources=lambda: files, ask_password=lambda prompt: "asked " + prompt, **options)
 
-from _nrepl_worker.lend import Lender
+from _nrepl_py.worker.lend import Lender
 lender = Lender(given["lent"])
 scope = {"session": session, "install": install, "lender": lender, "main": main, "files": files, "sys": sys}
 exec(compile(given["script"], "<script>", "exec"), scope)

@@ -21,12 +21,19 @@ import threading
 import time
 import types
 from _thread import start_new_thread
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Optional, Protocol, Tuple, TypeVar
 
 from . import statics
-from .lend import Lender
 
 T = TypeVar("T")
+
+
+class Lender(Protocol):
+    """Who lends us jedi."""
+
+    def load(self, name: str) -> Any:
+        """The module of that name. Raises ImportError."""
+
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 

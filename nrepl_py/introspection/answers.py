@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import cursor as text
 from . import guess, outline, statics
-from .lend import Lender
+from .guess import Lender
 from .sketch import sketch
 from .statics import Found
 

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from nrepl_py.worker.completeness import check
+from nrepl_py.introspection.completeness import check
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from nrepl_py import lent
-from nrepl_py.worker import cursor, guess, introspect, outline, statics
-from nrepl_py.worker.introspect import Introspector
+from nrepl_py.introspection import answers, cursor, guess, outline, statics
+from nrepl_py.introspection.answers import Introspector
 from nrepl_py.worker.lend import Lender
 from tests.worker.remote import everywhere, run
 
@@ -313,11 +313,11 @@ class TestLookup:
         assert look("1 + 1", 5) is None
 
     def test_the_worker_asks_by_name(self, namespace: dict[str, Any]) -> None:
-        answers = introspect.ANSWERS
-        assert answers["lookup"]({"sym": "function", "code": None, "cursor": None}, namespace, LENDER)["doc"] == "Doc."
-        assert answers["lookup"]({"sym": None, "code": "thing", "cursor": 3}, namespace, LENDER)["type"] == "instance"
-        assert answers["completions"]({"code": "thi", "cursor": 3}, namespace, LENDER)[0]["candidate"] == "thing"
-        assert answers["signature"]({"code": "function(", "cursor": 9}, namespace, LENDER)[0]["active"] == 0
+        ask = answers.ANSWERS
+        assert ask["lookup"]({"sym": "function", "code": None, "cursor": None}, namespace, LENDER)["doc"] == "Doc."
+        assert ask["lookup"]({"sym": None, "code": "thing", "cursor": 3}, namespace, LENDER)["type"] == "instance"
+        assert ask["completions"]({"code": "thi", "cursor": 3}, namespace, LENDER)[0]["candidate"] == "thing"
+        assert ask["signature"]({"code": "function(", "cursor": 9}, namespace, LENDER)[0]["active"] == 0
 
 
 def test_values_are_shown_only_where_that_is_safe_and_short() -> None:
@@ -517,9 +517,9 @@ EXPRESSIONS = [
 ]  # fmt: skip
 ASK = f"""
 session({HOSTILE!r})
-from _nrepl_worker import guess, introspect
+from _nrepl_py.introspection import answers, guess
 guess._SECONDS = 60
-introspector = introspect.Introspector(main.__dict__, lender)
+introspector = answers.Introspector(main.__dict__, lender)
 introspector.completions("import o", 8)
 introspector.completions("''.up", 5)
 del main.ran[:]
@@ -561,9 +561,9 @@ def test_nothing_of_the_users_runs(python: str) -> None:
 def test_the_same_everywhere(python: str) -> None:
     script = f"""
 session({SOURCE!r}, "<session>")
-from _nrepl_worker import guess, introspect
+from _nrepl_py.introspection import answers, guess
 guess._SECONDS = 60
-introspector = introspect.Introspector(main.__dict__, lender)
+introspector = answers.Introspector(main.__dict__, lender)
 def complete(code):
     return {{entry["candidate"]: entry["type"] for entry in introspector.completions(code, len(code))}}
 info = introspector.lookup_symbol("Thing")

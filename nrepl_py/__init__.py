@@ -6,15 +6,19 @@
         print(session.eval("1 + 1").value)  # 2
 
 `connect` is `nrepl_py.client.connect`, `serve_in_thread` is `nrepl_py.embed.serve_in_thread`. Both are
-loaded on first use: importing this package imports nothing else.
+loaded on first use: importing this package imports nothing of them.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__version__ = "0.1.0"
+from nrepl_py.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from nrepl_py.client.sync import connect as connect
+    from nrepl_py.embed import serve_in_thread as serve_in_thread
 
 _HOME: Final = {"connect": "nrepl_py.client.sync", "serve_in_thread": "nrepl_py.embed"}
 

@@ -25,12 +25,13 @@ import websockets.asyncio.client
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from nrepl_py import __version__, codec, errors
+from nrepl_py import codec, errors
 from nrepl_py.client.address import Address, NoServer, resolve
 from nrepl_py.client.connection import Connection, ConnectionLost
 from nrepl_py.client.results import EvalResult
 from nrepl_py.client.stream import Inbox, OnInput, OnMessage, Stream
 from nrepl_py.ops import SUBPROTOCOLS
+from nrepl_py.version import __version__
 
 MAX_FRAME: Final = 4 << 20
 """Bytes of the largest frame taken: the server's own default."""

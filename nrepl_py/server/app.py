@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from nrepl_py import __version__
 from nrepl_py.config import Settings
 from nrepl_py.errors import Internal, NreplError
 from nrepl_py.evaluators.base import Evaluator, Ref, WorkerEvent
@@ -29,6 +28,7 @@ from nrepl_py.server.instructions import Instruction, TimerKey
 from nrepl_py.server.outbox import Encoded
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.router import Router
+from nrepl_py.version import __version__
 
 log = logging.getLogger(__name__)
 

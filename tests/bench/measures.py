@@ -26,6 +26,7 @@ from tests.bench.report import Row, alternate
 from tests.contract.driver import Peer, Session
 
 _PATIENCE = 60  # seconds
+_IN_A_ROW = 20  # round trips before it is the next one's turn: nobody evaluates in step with an echo server
 
 
 class Peers(contextlib.ExitStack):
@@ -61,9 +62,9 @@ class Peers(contextlib.ExitStack):
             self._session = Session(self.peer())
         return self._session
 
-    def echo_url(self) -> str:
+    def echo_url(self, *options: str) -> str:
         """Of an echo server."""
-        process = self._process(sys.executable, "-m", "tests.bench.echo_server")
+        process = self._process(sys.executable, "-m", "tests.bench.echo_server", *options)
         assert process.stdout is not None
         return f"ws://127.0.0.1:{int(process.stdout.readline())}"
 
@@ -112,11 +113,12 @@ def execute(client: BlockingKernelClient, code: str) -> list[Any]:
 def round_trip(peers: Peers, scale: float) -> list[Row]:
     session, kernel = peers.session(), peers.kernel()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        mine, floor = runner.run(_round_trips(peers, session.id, int(2000 * scale)))
+        mine, floor, behind = runner.run(_round_trips(peers, session.id, int(2000 * scale)))
     _, theirs = alternate(int(300 * scale) + 1, lambda: session.eval("1+1"), lambda: execute(kernel, "1+1"))
     return [
         Row("eval `1+1`, round trip", "ipykernel", mine, theirs, "ms", "≥ 20× faster"),
         Row("eval `1+1`, round trip", "websockets echo", mine, floor, "ms", "≤ 2.5× as long"),
+        Row("eval `1+1`, round trip", "echo by a second process", mine, behind, "ms", "the floor"),
     ]
 
 
@@ -129,28 +131,32 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _round_trips(peers: Peers, session: str, repeat: int) -> tuple[float, float]:
-    """Medians in ms of an eval and of an echo of the same request, in turns, with the same client library."""
+async def _round_trips(peers: Peers, session: str, repeat: int) -> list[float]:
+    """Medians in ms of an eval, of an echo of the same request, and of one by a process behind the server:
+    in turns, with the same client library."""
     address = peers.address()
     headers = {"Authorization": f"Bearer {address['token']}"}
     msgpack_only: Any = ["nrepl.v1.msgpack"]
     ours = aio_connect(address["url"], subprotocols=msgpack_only, additional_headers=headers, compression=None)
-    async with ours as server, aio_connect(peers.echo_url(), compression=None) as echo:
-        times: list[list[float]] = [[], []]
-        for number in range(repeat + 200):
-            request = msgpack.packb({"op": "eval", "id": f"b{number}", "session": session, "code": "1+1"})
-            start = time.perf_counter()
-            await server.send(request)
-            while "done" not in msgpack.unpackb(await server.recv()).get("status", ()):
-                pass
-            middle = time.perf_counter()
-            await echo.send(request)
-            msgpack.unpackb(await echo.recv())
-            end = time.perf_counter()
-            if number >= 200:  # warm by now
-                times[0].append((middle - start) * 1000)
-                times[1].append((end - middle) * 1000)
-    return statistics.median(times[0]), statistics.median(times[1])
+    async with (
+        ours as server,
+        aio_connect(peers.echo_url(), compression=None) as echo,
+        aio_connect(peers.echo_url("--behind"), compression=None) as behind,
+    ):
+        clients = (server, echo, behind)
+        times: list[list[float]] = [[], [], []]
+        for number in range(0, repeat + 200, _IN_A_ROW):
+            for client, taken in zip(clients, times, strict=True):
+                for turn in range(number, number + _IN_A_ROW):
+                    request = msgpack.packb({"op": "eval", "id": f"b{turn}", "session": session, "code": "1+1"})
+                    start = time.perf_counter()
+                    await client.send(request)
+                    answer = msgpack.unpackb(await client.recv())
+                    while client is server and "done" not in answer.get("status", ()):
+                        answer = msgpack.unpackb(await client.recv())
+                    if number >= 200:  # warm by now
+                        taken.append((time.perf_counter() - start) * 1000)
+    return list(map(statistics.median, times))
 
 
 def clone(peers: Peers, scale: float) -> list[Row]:

@@ -134,8 +134,8 @@ export interface CloneRequest {
   "inherit-env"?: string[];
   /** modules imported before the session starts; at most 64 items */
   preload?: string[];
-  sandbox?: unknown;
-  limits?: unknown;
+  sandbox?: Sandbox | null;
+  limits?: SessionLimits | null;
   /** ≥ 0, ≤ 31,536,000 */
   idle?: number | null;
 }
@@ -530,4 +530,36 @@ export interface SymbolInfo {
   line?: number | null;
   column?: number | null;
   value?: string | null;
+}
+
+/** How a session is to be confined, where that is not as the server's policy has it by default. */
+export interface Sandbox {
+  /** how far; never less than the policy of the server */
+  tier?: "landlock" | "none" | "process" | "sandbox" | "strict" | null;
+  /** `none`: a localhost of its own */
+  network?: "host" | "none" | null;
+  /** `fresh`: an empty directory that ends with the session */
+  workspace?: "cwd" | "fresh" | null;
+  /** further paths it may read; at most 64 items */
+  read?: string[];
+  /** further directories it may write to; at most 64 items */
+  write?: string[];
+}
+
+/** What one session may use: no more than the server's own bounds, which hold for what is absent. */
+export interface SessionLimits {
+  /** of all its processes, or of each; ≥ 16,777,216 */
+  "memory-bytes"?: number | null;
+  /** and threads, at once; ≥ 1 */
+  processes?: number | null;
+  /** of each process; ≥ 1 */
+  "cpu-seconds"?: number | null;
+  /** from the start of an eval to its `timeout` */
+  "eval-seconds"?: number | null;
+  /** of each process, sockets included; ≥ 64 */
+  "open-files"?: number | null;
+  /** of one file; ≥ 4,096 */
+  "file-bytes"?: number | null;
+  /** of each private directory; ≥ 65,536 */
+  "tmp-bytes"?: number | null;
 }

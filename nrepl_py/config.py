@@ -12,6 +12,7 @@ widen it: it cannot say who may connect or where files are written, and it can o
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 from nrepl_py.limits import Limits
+from nrepl_py.ops import Tier
 
 VARIABLE_PREFIX: Final = "NREPL_PY_"
 
@@ -48,11 +50,29 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     allow_origins: Annotated[tuple[str, ...], Meta(description="origins of web pages that may connect, exact")] = ()
     allow_hosts: Annotated[tuple[str, ...], Meta(description="further names this server is reached by, exact")] = ()
     insecure: Annotated[bool, Meta(description="listen beyond loopback without TLS (a proxy adds it)")] = False
+    # None: `sandbox` on Linux and `process` elsewhere for a server; `process` for what a program or a command starts
+    # for itself, which could do all that itself.
+    sandbox: Annotated[Tier, Meta(description="how far sessions are confined, at least")] | None = None
+    network: Annotated[Literal["none", "host"], Meta(description="what confined sessions may have")] = "none"
+    allow_degraded: Annotated[bool, Meta(description="serve with less, where the machine cannot confine so far")] = (
+        False
+    )
     limits: Limits = Limits()
 
 
 NOT_FOR_PROJECTS: Final = frozenset(
-    {"host", "unix", "connection-file", "log-file", "allow-origins", "allow-hosts", "insecure"}
+    {
+        "host",
+        "unix",
+        "connection-file",
+        "log-file",
+        "allow-origins",
+        "allow-hosts",
+        "insecure",
+        "sandbox",
+        "network",
+        "allow-degraded",
+    }
 )
 """Who may connect, and where the server writes: the user's own to say."""
 
@@ -99,7 +119,9 @@ def _project(path: Path) -> dict[str, Any]:
     layer = _checked(table, where)
     defaults = Limits()
     for name, value in layer.get("limits", {}).items():
-        if value > getattr(defaults, name):
+        default = getattr(defaults, name)
+        # Of a session's bounds, 0 is none at all.
+        if (value or math.inf) > (default or math.inf) if name.startswith("session_") else value > default:
             raise ConfigError(
                 f"{where}, limits: '{name.replace('_', '-')}' may only be lowered by a project "
                 f"(the default is {getattr(defaults, name)})"

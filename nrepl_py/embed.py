@@ -113,7 +113,7 @@ def _evaluator(kind: str, settings: Settings) -> Evaluator:
     if kind == "local":
         from nrepl_py.evaluators.local import LocalEvaluator
 
-        return LocalEvaluator(settings.python, settings.preload, start_seconds=settings.limits.start_seconds)
+        return LocalEvaluator.of(settings, settings.sandbox or "process")
     if kind != "inprocess":
         raise ValueError(f"kind must be 'inprocess' or 'local', not {kind!r}")
     from nrepl_py.evaluators.inprocess import InProcessEvaluator

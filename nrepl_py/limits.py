@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from nrepl_py.codec import MAX_DEPTH
 
 _Count = Annotated[int, Meta(ge=1)]
+_Zero = Annotated[int, Meta(ge=0)]
 _Bytes = Annotated[int, Meta(ge=1024)]
 _Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 
@@ -60,6 +61,21 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     coalesce_seconds: Annotated[
         _Seconds, Meta(description="how long `started` waits to go with the eval's first words")
     ] = 0.002
+
+    # Of a session; `clone` may lower them. What is 0 is not bounded.
+    # People compute with all they have; but a leak must end before the machine does.
+    session_memory_bytes: Annotated[
+        _Zero, Meta(description="memory of each process of a session; 0: three quarters of the machine's")
+    ] = 0
+    session_processes: Annotated[_Zero, Meta(description="processes and threads of a confined session")] = 512
+    session_cpu_seconds: Annotated[_Zero, Meta(description="processor time of each process of a session")] = 0
+    session_eval_seconds: Annotated[_Seconds, Meta(description="an eval may run, whatever its `timeout` says")] = 0
+    # 4096: what a server of the user's needs, and far from the machine's own bound.
+    session_open_files: Annotated[_Zero, Meta(description="files and sockets open in each process of a session")] = 4096
+    session_file_bytes: Annotated[_Zero, Meta(description="largest file a session writes")] = 16 << 30
+    session_tmp_bytes: Annotated[
+        _Zero, Meta(description="each private directory of a confined session: /tmp, /dev/shm, its home")
+    ] = 512 << 20
 
     def described(self) -> dict[str, Any]:
         """What `describe` says: all of them, and the two that `hello` can lower under its names for them."""

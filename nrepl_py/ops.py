@@ -49,6 +49,10 @@ STATUSES: dict[str, str] = {
 }
 
 
+TIERS = ("none", "process", "landlock", "sandbox", "strict")
+Tier = Literal["none", "process", "landlock", "sandbox", "strict"]
+
+
 class Record(Struct, kw_only=True, rename="kebab", omit_defaults=True):
     """A map of the protocol: kebab-case keys, absent where a field is unset."""
 
@@ -144,6 +148,31 @@ class SymbolInfo(Record):
 
 
 # -- replies ------------------------------------------------------------------------------------
+
+
+class Sandbox(Struct, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
+    """How a session is to be confined, where that is not as the server's policy has it by default."""
+
+    tier: Annotated[Tier, Meta(description="how far; never less than the policy of the server")] | None = None
+    network: Annotated[Literal["none", "host"], Meta(description="`none`: a localhost of its own")] | None = None
+    workspace: (
+        Annotated[Literal["cwd", "fresh"], Meta(description="`fresh`: an empty directory that ends with the session")]
+        | None
+    ) = None
+    read: Annotated[list[str], Meta(max_length=64, description="further paths it may read")] = []
+    write: Annotated[list[str], Meta(max_length=64, description="further directories it may write to")] = []
+
+
+class SessionLimits(Struct, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
+    """What one session may use: no more than the server's own bounds, which hold for what is absent."""
+
+    memory_bytes: Annotated[int, Meta(ge=1 << 24, description="of all its processes, or of each")] | None = None
+    processes: Annotated[int, Meta(ge=1, description="and threads, at once")] | None = None
+    cpu_seconds: Annotated[int, Meta(ge=1, description="of each process")] | None = None
+    eval_seconds: Annotated[float, Meta(gt=0, description="from the start of an eval to its `timeout`")] | None = None
+    open_files: Annotated[int, Meta(ge=64, description="of each process, sockets included")] | None = None
+    file_bytes: Annotated[int, Meta(ge=4096, description="of one file")] | None = None
+    tmp_bytes: Annotated[int, Meta(ge=1 << 16, description="of each private directory")] | None = None
 
 
 class Reply(Record, kw_only=True):
@@ -290,7 +319,7 @@ class Describe(Request, kw_only=True, tag="describe"):
 class Clone(Request, kw_only=True, tag="clone"):
     """Make a session in a worker of its own. The asker is attached to it."""
 
-    errors = ("start-failed", "no-capacity", "quota-exceeded", "not-supported", "unknown-session")
+    errors = ("start-failed", "no-capacity", "quota-exceeded", "forbidden", "not-supported", "unknown-session")
     reply = CloneReply
     capability = "eval"
 
@@ -301,8 +330,8 @@ class Clone(Request, kw_only=True, tag="clone"):
     env: Annotated[dict[str, str], Meta(description="set on top of the base environment")] = {}
     inherit_env: Annotated[list[str], Meta(description="names of the server's own variables to pass on")] = []
     preload: Annotated[list[str], Meta(max_length=64, description="modules imported before the session starts")] = []
-    sandbox: Any = None
-    limits: Any = None
+    sandbox: Sandbox | None = None
+    limits: SessionLimits | None = None
     idle: Seconds | None = None
 
 

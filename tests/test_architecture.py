@@ -25,7 +25,7 @@ CORE = tuple(
 )  # whatever is new in the server is core until it is named above
 SANS_IO = (*CORE, "nrepl_py.client.connection", "nrepl_py.ops", "nrepl_py.errors", "nrepl_py.codec", "nrepl_py.limits")
 
-HANDED_OVER = ("nrepl_py.worker", "nrepl_py.introspection")
+HANDED_OVER = ("nrepl_py.worker", "nrepl_py.introspection", "nrepl_py.sandbox")
 RULES = [
     Rule(HANDED_OVER, ("*",), ("stdlib", *HANDED_OVER, "_nrepl_py")),  # the last is their name once handed over
     Rule(("nrepl_py.introspection",), ("nrepl_py.worker",)),

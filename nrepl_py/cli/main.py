@@ -15,6 +15,9 @@ from typing import Any
 
 from nrepl_py.version import __version__
 
+TIERS = ("none", "process", "landlock", "sandbox", "strict")
+"""As `ops.TIERS` has them, which this file does not load."""
+
 INTERRUPTED = 130
 """What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
 
@@ -88,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     interrupt.add_argument("--all", action="store_true", help="cancel what waits in the queue too")
     _where(interrupt)
     _where(command("describe", "manage:describe", "say what the server is and can do, as JSON"))
+    doctor = command("doctor", "manage:doctor", "say what this machine can do to confine sessions, and what to change")
+    doctor.add_argument("--json", action="store_true", help="as one JSON object")
     stop = command("stop", "manage:stop", "stop the server, and wait until it has ended")
     _files(stop)
     return parser
@@ -107,6 +112,9 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     add("--log-file", metavar="PATH", help="file to log to; reopened on SIGHUP (stderr)")
     add("--allow-origin", action="append", metavar="ORIGIN", help="a web page's origin that may connect; repeatable")
     add("--allow-host", action="append", metavar="HOST", help="a further name the server is reached by; repeatable")
+    add("--sandbox", choices=TIERS, metavar="TIER", help=f"how far sessions are confined: {', '.join(TIERS)}")
+    add("--network", choices=("none", "host"), help="what confined sessions may have of the network (none)")
+    add("--allow-degraded", action="store_true", default=None, help="serve with less where the machine cannot do that")
     add("--insecure", action="store_true", default=None, help="listen beyond this machine without TLS")
 
 

@@ -1,4 +1,4 @@
-"""The commands that look after a running server: `sessions`, `close`, `interrupt`, `describe`, `stop`."""
+"""The commands that look after a running server: `sessions`, `close`, `interrupt`, `describe`, `stop`; and `doctor`."""
 
 from __future__ import annotations
 
@@ -60,6 +60,13 @@ def describe(args: argparse.Namespace) -> int:
     """Print what the server is and can do."""
     print(json.dumps(_ask(args, lambda client: client.describe()), indent=2, ensure_ascii=False))
     return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Probe this machine; 1 where it cannot confine sessions as far as a server does by default."""
+    from nrepl_py import doctor
+
+    return doctor.main(args.json)
 
 
 def stop(args: argparse.Namespace) -> int:

@@ -27,6 +27,9 @@ def serve(args: argparse.Namespace) -> int:
         "allow_origins": args.allow_origin,
         "allow_hosts": args.allow_host,
         "insecure": args.insecure,
+        "sandbox": args.sandbox,
+        "network": args.network,
+        "allow_degraded": args.allow_degraded,
     }
     # A client's variable, which may well be set where a server is started.
     environ = {name: value for name, value in os.environ.items() if name != TOKEN_FILE}

@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from nrepl_py.codec import MAX_DEPTH
 from nrepl_py.evaluators.frames import Ready, Report
-from nrepl_py.ops import Cause
+from nrepl_py.ops import Cause, Sandbox, SessionLimits
 
 
 class Ref(NamedTuple):
@@ -45,6 +45,8 @@ class Spec(Struct, frozen=True):
     env: dict[str, str] = {}
     inherit_env: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
+    sandbox: Sandbox = Sandbox()
+    limits: SessionLimits = SessionLimits()
 
 
 class Run(Struct, frozen=True, rename="kebab", omit_defaults=True, tag_field="do", tag="run"):

@@ -19,15 +19,13 @@ def open_bundle() -> int:
     boot = sources.pop("worker.boot")
     # After the `from __future__` import, which must come first.
     script = boot.replace("SOURCES: Dict[str, str]", f"SOURCES: Dict[str, str] = {sources!r}", 1).encode()
-    fd = anonymous_file("nrepl-py-worker")
-    os.pwrite(fd, script, 0)
-    return fd
+    return anonymous_file("nrepl-py-worker", script)
 
 
 def modules() -> dict[str, str]:
     """The sources of all that a worker may need, by module name below `boot.PACKAGE`."""
     found = {"": ""}
-    for package in ("worker", "introspection"):
+    for package in ("worker", "introspection", "sandbox"):
         for file in resources.files(f"nrepl_py.{package}").iterdir():
             if file.name.endswith(".py"):
                 name = f"{package}.{file.name[:-3]}".removesuffix(".__init__")
@@ -35,12 +33,14 @@ def modules() -> dict[str, str]:
     return found
 
 
-def anonymous_file(name: str) -> int:
-    """A descriptor of a file in memory, or of an unlinked temporary one where there is no memfd."""
+def anonymous_file(name: str, contents: bytes = b"") -> int:
+    """A descriptor of a file in memory, or of an unlinked temporary one where there is no memfd; at its beginning."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    fd, path = tempfile.mkstemp(prefix=name)
-    os.unlink(path)
+        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    else:
+        fd, path = tempfile.mkstemp(prefix=name)
+        os.unlink(path)
+    os.pwrite(fd, contents, 0)
     return fd
 
 

@@ -51,6 +51,8 @@ class Ready(_Said, frozen=True, tag="ready"):
     cwd: str = ""
     pid: int = 0
     start: str = ""
+    sandbox: dict[str, Any] = {}
+    """The evaluator's to say: whatever a worker says here is replaced."""
 
 
 class Output(_Said, frozen=True, tag="output"):

@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from nrepl_py import lent
 from nrepl_py.errors import NoCapacity, StartFailed
 from nrepl_py.evaluators import frames
@@ -134,7 +136,7 @@ class InProcessEvaluator:
 
     def _report(self, session: _Session, report: frames.Report) -> None:
         if isinstance(report, frames.Ready):
-            session.ready.set_result(report)
+            session.ready.set_result(replace(report, sandbox=self.describe()))
         else:
             self._sink(Said(session.ref, report))
 

@@ -14,27 +14,36 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
+
 from nrepl_py import codec, lent
-from nrepl_py.errors import NoCapacity, StartFailed
-from nrepl_py.evaluators import bundle, frames
+from nrepl_py.config import Settings
+from nrepl_py.errors import NoCapacity, NreplError, StartFailed
+from nrepl_py.evaluators import bundle, frames, machine, views
 from nrepl_py.evaluators.base import Exited, Lost, Ref, Said, Sink, Spec, ToWorker
 from nrepl_py.evaluators.link import Link
+from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, Confinement, Policy
 from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell
 from nrepl_py.evaluators.zygote import Zygote
+from nrepl_py.evaluators.zygotes import Kind, Zygotes, is_base
 from nrepl_py.ops import Cause
+from nrepl_py.sandbox.build import OWNER
+from nrepl_py.sandbox.session import WORKSPACE
 
 _INTERRUPT = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else None
 _LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
 _PROBE = "import sys;print(sys.implementation.name)"
 
-BASE_ENVIRONMENT = (
-    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER",
-)  # fmt: skip
-"""The server's variables every session gets (and all `LC_*`): what programs need to find their way,
-and nothing that usually holds a secret. Others come by `inherit-env` and `env`."""
+PRIVATE_ENVIRONMENT: dict[str, str | None] = {
+    "HOME": "/home/session", "USER": "session", "LOGNAME": "session", "TMPDIR": None, "TEMP": None, "TMP": None,
+}  # fmt: skip
+"""What of it differs where a session has files of its own."""
 
 
 @dataclass(eq=False)
@@ -42,8 +51,13 @@ class _Worker:
     ref: Ref
     link: Link
     word: int
+    confinement: Confinement
     pid: int = 0
     pidfd: int = -1
+    home: str | None = None
+    """Its private directory on disk, where it has no namespace to keep one in."""
+    init: int = -1
+    """A pidfd too, where the session is confined: its end is the end of every process of the session."""
     zygote: Zygote | None = None
     process: subprocess.Popen[bytes] | None = None
     ready: asyncio.Future[frames.Ready] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -64,29 +78,43 @@ class LocalEvaluator:
         max_workers: int = 1000,
         start_seconds: float = 30.0,
         portable: bool = not _LINUX,
+        policy: Policy | None = None,
     ) -> None:
         self._python = python or sys.executable
         self._preload = preload
         self._max_workers = max_workers
         self._start_seconds = start_seconds
         self._portable = portable
+        self._policy = policy or Policy()
         self._bundle = bundle.open_bundle()
         self._lent = lent.directories()
         self._workers: dict[Ref, _Worker] = {}
-        self._by_pid: dict[int, _Worker] = {}
-        self._zygotes: dict[tuple[str, tuple[str, ...]], asyncio.Task[Zygote]] = {}
+        self._zygotes = Zygotes(self._bundle, start_seconds, self._zygote_gone)
+        self._requested = self._policy.tier
+        self._missing: list[machine.Missing] = []
         self._implementations: dict[str, str] = {}
         self._sink: Sink = lambda event: None
+
+    @classmethod
+    def of(cls, settings: Settings, tier: str) -> LocalEvaluator:
+        """As the settings have it, with sessions confined to `tier`."""
+        network, degraded = settings.network == "host", settings.allow_degraded
+        policy = Policy(tier=tier, network=network, allow_degraded=degraded, limits=settings.limits)
+        return cls(settings.python, settings.preload, start_seconds=settings.limits.start_seconds, policy=policy)
 
     @property
     def capabilities(self) -> frozenset[str]:
         return frozenset({"interrupt", "kill"})
 
     def describe(self) -> dict[str, Any]:
+        tier = self._policy.tier
+        missing: Any = {"requested": self._requested, "missing": msgspec.to_builtins(self._missing)}
         return {
-            "tier": "process",
-            "boundary": False,
-            "effect": "a session is a process of its own, with the rights of the server's user",
+            "tier": tier,
+            **(missing if self._missing else {}),
+            "boundary": tier in BOUNDARIES,
+            "effect": EFFECTS[tier],
+            "network": "host" if self._policy.network or tier not in BOUNDARIES else "none",
             "start": "spawn" if self._portable else "fork",
         }
 
@@ -95,8 +123,26 @@ class LocalEvaluator:
 
     async def open(self) -> None:
         executable = self._resolve(None)
+        if self._policy.tier in BOUNDARIES:
+            await self._check_machine()
         if not self._portable and await self._implementation(executable) == "cpython":
-            self._zygote_task(executable, self._preload)
+            with contextlib.suppress(NreplError):  # a policy that needs more to be said: the first start says it
+                confinement = self._policy.confine(Spec(Ref("", 0)))
+                self._zygotes.warm(Kind(executable, self._preload, *_view(confinement)))
+
+    async def _check_machine(self) -> None:
+        """Whether the policy's tier can be had. Raises `StartFailed`, unless less will do."""
+        probes = await machine.probe(self._bundle)
+        tier = self._policy.tier
+        self._missing = machine.missing(tier, probes)
+        if self._missing and not self._policy.allow_degraded:
+            lacks = "; ".join(f"{one.what}: {one.why} ({one.advice})" for one in self._missing)
+            best = machine.best(tier, probes)
+            raise StartFailed(
+                f"this machine cannot confine sessions to {tier!r}: {lacks}. Choose what it can with --sandbox {best}, "
+                "or pass --allow-degraded to serve with what there is; `nrepl-py doctor` says more"
+            )
+        self._policy = replace(self._policy, tier=machine.best(tier, probes))
 
     # -- starting
 
@@ -104,12 +150,11 @@ class LocalEvaluator:
         if len(self._workers) >= self._max_workers:
             raise NoCapacity(f"{len(self._workers)} workers are running, as many as this server may; close a session")
         executable = self._resolve(spec.python)
-        if spec.cwd is not None and not os.path.isdir(spec.cwd):
-            raise StartFailed(f"cwd is not a directory: {spec.cwd}")
+        confinement = self._policy.confine(spec)
         link = Link(
             on_report=lambda report: self._report(worker, report), on_broken=lambda why: self._broken(worker, why)
         )
-        worker = _Worker(spec.ref, link, new_word())
+        worker = _Worker(spec.ref, link, new_word(), confinement)
         self._workers[spec.ref] = worker
         try:
             async with asyncio.timeout(self._start_seconds):
@@ -123,35 +168,67 @@ class LocalEvaluator:
 
     async def _launch(self, worker: _Worker, executable: str, spec: Spec) -> None:
         preload = tuple(dict.fromkeys((*self._preload, *spec.preload)))
-        env = self._environment(spec)
-        cold = any(name.startswith(("LD_", "MALLOC_", "PYTHON")) for name in spec.env)
-        forked = not (self._portable or cold) and await self._implementation(executable) == "cpython"
+        confined = worker.confinement.tier in BOUNDARIES
+        private = PRIVATE_ENVIRONMENT
+        if worker.confinement.tier == "landlock":
+            worker.home = tempfile.mkdtemp(prefix="session-", dir=self._zygotes.private)
+            private = private | dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), worker.home)
+        env = self._environment(spec, private if confined else {})
+        early = tuple(sorted(item for item in spec.env.items() if item[0].startswith(("LD_", "MALLOC_", "PYTHON"))))
+        cold = self._portable or bool(early and not confined)
+        forked = not cold and await self._implementation(executable) == "cpython"
+        if confined and not forked:
+            raise StartFailed(f"{executable} cannot be confined: that takes CPython; choose one, or a lesser tier")
         header: dict[str, object] = {
             "do": "setup",
-            "cwd": spec.cwd or os.getcwd(),
+            "cwd": worker.confinement.cwd or worker.home or WORKSPACE,
             "python-path": [path for path in spec.env.get("PYTHONPATH", "").split(os.pathsep) if path],
             "preload": [] if forked else preload,
             "lent": self._lent,
+            "rlimits": {} if worker.confinement.tier == "none" else worker.confinement.rlimits,
             "start": "fork" if forked else "spawn",
         }
-        # The environment may be large, and a header may not: it goes as the blob.
-        worker.link.tell(header, codec.to_json(env))
         if forked:
-            await self._fork(worker, executable, preload)
+            alone = spec.ref if worker.confinement.tier == "strict" else None
+            await self._fork(worker, Kind(executable, preload, *_view(worker.confinement), early, alone))
         else:
             self._spawn(worker, executable, env)
         worker.link.handed_over()
+        # The environment may be large, and a header may not: it goes as the blob.
+        worker.link.tell(header, codec.to_json(env))
 
-    async def _fork(self, worker: _Worker, executable: str, preload: tuple[str, ...]) -> None:
-        zygote = await asyncio.shield(self._zygote_task(executable, preload))
+    async def _fork(self, worker: _Worker, kind: Kind) -> None:
+        zygote = await self._zygotes.get(kind)
         null = os.open(os.devnull, os.O_RDONLY)
-        link = worker.link
+        link, confinement = worker.link, worker.confinement
+        confine = self._confine(worker, kind) if confinement.tier in BOUNDARIES else None
+        descriptors = (*link.worker_ends, null, *link.worker_pipes, worker.word)
+        worker.zygote = zygote
         try:
-            worker.pid, worker.pidfd = await zygote.fork(*link.worker_ends, null, *link.worker_pipes, worker.word)
+            worker.pidfd, *init = await zygote.fork(descriptors, confine, lambda status: self._exited(worker, status))
         finally:
             os.close(null)
-        worker.zygote = zygote
-        self._by_pid[worker.pid] = worker
+        worker.init = init[0] if init else -1
+        worker.pid = _pid_of(worker.pidfd)
+
+    @staticmethod
+    def _confine(worker: _Worker, kind: Kind) -> dict[str, Any]:
+        """What of the confinement is the session's own: see `sandbox/session.py` and `restrict.py`."""
+        confinement = worker.confinement
+        if confinement.tier == "landlock":
+            return {
+                "read": confinement.view.reach(kind.executable),
+                "write": [*confinement.view.write, worker.home],
+                "network": confinement.network,
+                "ptrace": True,
+            }
+        return {
+            "id": 0 if os.geteuid() else OWNER,
+            "network": confinement.network,
+            "tmp": confinement.limits["tmp-bytes"],
+            "families": ["unix", "inet", "inet6"],
+            "ptrace": True,
+        }
 
     def _spawn(self, worker: _Worker, executable: str, env: dict[str, str]) -> None:
         link = worker.link
@@ -166,7 +243,6 @@ class LocalEvaluator:
         except OSError as error:
             raise StartFailed(f"cannot run {executable}: {error.strerror or error}") from None
         worker.pid = worker.process.pid
-        self._by_pid[worker.pid] = worker
         loop = asyncio.get_running_loop()
         if self._portable:
             waiting = loop.run_in_executor(None, os.waitid, os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
@@ -183,28 +259,12 @@ class LocalEvaluator:
             os.killpg(worker.pid, signal.SIGKILL)  # before it is reaped: the group's number is still its own
         _, status = os.waitpid(worker.pid, 0)
         worker.process.returncode = os.waitstatus_to_exitcode(status)
-        self._exited(worker.pid, status)
-
-    def _zygote_task(self, executable: str, preload: tuple[str, ...]) -> asyncio.Task[Zygote]:
-        """The start of the zygote for these, under way or done; a new one where the last failed or ended."""
-        key = (executable, preload)
-        task = self._zygotes.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception() or not task.result().alive)):
-            task = self._zygotes[key] = asyncio.ensure_future(self._new_zygote(executable, preload))
-        return task
-
-    async def _new_zygote(self, executable: str, preload: tuple[str, ...]) -> Zygote:
-        zygote = Zygote(on_exit=self._exited, on_gone=lambda: self._zygote_gone(zygote))
-        env = {name: value for name, value in os.environ.items() if _is_base(name)}
-        # One thread per BLAS: a threaded process cannot fork safely, nor enter a user namespace.
-        env |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        await zygote.start(executable, self._bundle, list(preload), env, self._start_seconds)
-        return zygote
+        self._exited(worker, status)
 
     def _zygote_gone(self, zygote: Zygote) -> None:
         for worker in [worker for worker in self._workers.values() if worker.zygote is zygote]:
             worker.killed_by = worker.killed_by or "zygote"
-            self._exited(worker.pid, signal.SIGKILL)
+            self._exited(worker, signal.SIGKILL)
 
     async def _implementation(self, executable: str) -> str:
         if executable == sys.executable:
@@ -231,8 +291,13 @@ class LocalEvaluator:
             raise StartFailed(f"no interpreter {wanted!r}: give a path, or a name on the server's PATH")
         return os.path.abspath(found)
 
-    def _environment(self, spec: Spec) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if _is_base(name) or name in spec.inherit_env}
+    @staticmethod
+    def _environment(spec: Spec, private: Mapping[str, str | None]) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if is_base(name) or name in spec.inherit_env}
+        for name, value in private.items():
+            env.pop(name, None)
+            if value is not None:
+                env[name] = value
         return env | spec.env
 
     async def _abandon(self, worker: _Worker) -> None:
@@ -300,13 +365,7 @@ class LocalEvaluator:
 
     async def aclose(self) -> None:
         await asyncio.gather(*(self.stop(ref, 0.2) for ref in list(self._workers)))
-        tasks = [*self._zygotes.values()]
-        self._zygotes.clear()
-        for task in tasks:
-            if not task.done():
-                task.cancel()
-            with contextlib.suppress(StartFailed, asyncio.CancelledError):
-                await (await task).close()
+        await self._zygotes.close()
         if self._bundle >= 0:
             os.close(self._bundle)
             self._bundle = -1
@@ -314,14 +373,15 @@ class LocalEvaluator:
     def _kill(self, worker: _Worker) -> None:
         with contextlib.suppress(ProcessLookupError):
             if worker.pidfd >= 0:
-                signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(worker.init if worker.init >= 0 else worker.pidfd, signal.SIGKILL)
             elif worker.process is not None:
                 worker.process.kill()
 
     def _report(self, worker: _Worker, report: frames.Report) -> None:
         if isinstance(report, frames.Ready):
             if not worker.ready.done():
-                worker.ready.set_result(report)
+                told = worker.confinement.described
+                worker.ready.set_result(replace(report, pid=worker.pid or report.pid, sandbox=told))
         elif worker.ready.done():
             self._sink(Said(worker.ref, report))
 
@@ -329,9 +389,8 @@ class LocalEvaluator:
         worker.broken = why
         self._kill(worker)
 
-    def _exited(self, pid: int, status: int) -> None:
-        worker = self._by_pid.get(pid)
-        if worker is None or worker.gone.is_set():
+    def _exited(self, worker: _Worker, status: int) -> None:
+        if worker.gone.is_set():
             return
         stderr = worker.link.last_words()
         ref, started = worker.ref, worker.ready.done()
@@ -350,16 +409,30 @@ class LocalEvaluator:
     def _forget(self, worker: _Worker) -> None:
         worker.gone.set()
         self._workers.pop(worker.ref, None)
-        self._by_pid.pop(worker.pid, None)
         worker.link.close()
         os.close(worker.word)
-        if worker.pidfd >= 0:
-            os.close(worker.pidfd)
-            worker.pidfd = -1
+        for pidfd in (worker.pidfd, worker.init):
+            if pidfd >= 0:
+                os.close(pidfd)
+        worker.pidfd = worker.init = -1
+        if worker.home is not None:
+            shutil.rmtree(worker.home, ignore_errors=True)
+        if worker.zygote is not None:
+            self._zygotes.left(worker.zygote)
 
 
-def _is_base(name: str) -> bool:
-    return name in BASE_ENVIRONMENT or name.startswith("LC_")
+def _view(confinement: Confinement) -> tuple[str, views.View | None]:
+    """What of the confinement makes a zygote of its own."""
+    if confinement.tier not in BOUNDARIES:
+        return "process", None
+    return confinement.tier, confinement.view
+
+
+def _pid_of(pidfd: int) -> int:
+    """The process's number in our own pid namespace; 0 where it has ended."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        found = dict(line.split(":", 1) for line in file)
+    return max(0, int(found["Pid"]))
 
 
 def _cause(worker: _Worker, status: int, stderr: str) -> Cause:

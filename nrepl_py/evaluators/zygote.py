@@ -4,58 +4,86 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
 
+import msgspec
+
+from nrepl_py import codec
 from nrepl_py.errors import StartFailed
 from nrepl_py.evaluators import bundle
 
 _MESSAGE = 64 << 10  # bytes of one datagram
+_MAX_PIDFDS = 2  # the worker's and its init's
+
+Plan: TypeAlias = Callable[[list[str]], dict[str, Any]]
+"""From what is to be executed to a plan of `sandbox/build.py`."""
+
+
+class _Said(msgspec.Struct):
+    """Any message of a zygote's."""
+
+    say: Literal["ready", "failed", "forked", "ended", "exited"]
+    error: str = ""
+    number: int = 0
+    status: int = 0
 
 
 class Zygote:
-    """One warm parent. `on_exit(pid, status)`: a child ended, with its raw wait status;
-    `on_gone()`: the zygote ended, and all its children with it."""
+    """One warm parent. `on_gone()`: it ended, and all its children with it.
 
-    def __init__(self, on_exit: Callable[[int, int], None], on_gone: Callable[[], None]) -> None:
+    It has run code of its environment's (`site`, preloads), so what it says is not trusted: it can lie
+    about the sessions it forked, and a word that is not of its protocol is its last.
+    """
+
+    def __init__(self, on_gone: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_exit = on_exit
         self._on_gone = on_gone
-        self._forks: dict[int, asyncio.Future[tuple[int, int]]] = {}
+        self._forks: dict[int, asyncio.Future[list[int]]] = {}
+        self._exits: dict[int, Callable[[int], None]] = {}
+        self._ended: dict[int, int] = {}
         self._number = 0
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr = bytearray()
 
-    async def start(self, executable: str, source: int, preload: list[str], env: dict[str, str], limit: float) -> None:
-        """Returns once it can fork. Raises `StartFailed` with what the interpreter wrote to stderr."""
+    async def start(
+        self, executable: str, source: int, preload: list[str], env: dict[str, str], limit: float, plan: Plan | None
+    ) -> None:
+        """Returns once it can fork. Raises `StartFailed` with what the interpreter wrote to stderr. With a plan
+        it is confined first, and nothing of the interpreter's has run outside."""
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._sock.setblocking(False)
         errors, write = os.pipe()
         os.set_blocking(errors, False)
         self._errors = errors
+        command = bundle.command(executable, source, "zygote", theirs.fileno())
+        inherited = [source, theirs.fileno()]
+        if plan is not None:
+            inherited.append(bundle.anonymous_file("nrepl-py-plan", codec.to_json(plan(command))))
+            command = bundle.command(sys.executable, source, "confine", inherited[-1])
         try:
             self._process = subprocess.Popen(
-                bundle.command(executable, source, "zygote", theirs.fileno()),
-                stdin=subprocess.DEVNULL, stdout=write, stderr=write, env=env, cwd="/",
-                pass_fds=(source, theirs.fileno()), start_new_session=True,
+                command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, env=env, cwd="/",
+                pass_fds=inherited, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             self._ready.set_exception(StartFailed(f"cannot run {executable}: {error.strerror or error}"))
         finally:
             theirs.close()
-            os.close(write)
+            for fd in (write, *inherited[2:]):
+                os.close(fd)
         self._loop.add_reader(errors, self._read_errors)
         self._loop.add_reader(self._sock, self._read)
         try:
             with contextlib.suppress(OSError):
-                self._sock.send(json.dumps({"preload": preload}).encode())
+                self._sock.send(codec.to_json({"preload": preload}))
             async with asyncio.timeout(limit):
                 await self._ready
         except TimeoutError:
@@ -65,23 +93,32 @@ class Zygote:
             await self._abandon()
             raise
 
-    async def fork(self, *descriptors: int) -> tuple[int, int]:
-        """A new child that owns these descriptors: its pid and a pidfd. Raises `StartFailed`."""
+    async def fork(
+        self, descriptors: Sequence[int], confine: dict[str, Any] | None, on_exit: Callable[[int], None]
+    ) -> list[int]:
+        """A new child that owns these descriptors: its pidfd, and that of its init if it is confined. Raises
+        `StartFailed`; else `on_exit(status)` is called once, with the raw wait status, when it has ended."""
         self._number += 1
-        future: asyncio.Future[tuple[int, int]] = self._loop.create_future()
+        future: asyncio.Future[list[int]] = self._loop.create_future()
         self._forks[self._number] = future
-        request = json.dumps({"do": "fork", "number": self._number}).encode()
+        self._exits[self._number] = on_exit
+        request = codec.to_json({"do": "fork", "number": self._number, "confine": confine})
         rights = struct.pack(f"{len(descriptors)}i", *descriptors)
         try:
             self._sock.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except OSError as error:
-            self._forks.pop(self._number)
+            del self._forks[self._number], self._exits[self._number]
             raise StartFailed(f"the zygote does not answer: {error.strerror}") from None
         return await future
 
     @property
     def alive(self) -> bool:
         return self._process is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has no child, and none under way."""
+        return not self._exits
 
     async def _abandon(self) -> None:
         if self._process is not None:
@@ -119,30 +156,46 @@ class Zygote:
 
     def _read(self) -> None:
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(_MESSAGE, socket.CMSG_SPACE(4))
+            data, rights, _, _ = socket.recv_fds(self._sock, _MESSAGE, _MAX_PIDFDS)
         except BlockingIOError:
             return
         except OSError:
-            data, ancillary = b"", []
+            data, rights = b"", []
         if not data:
             self._gone()
             return
-        message: dict[str, Any] = json.loads(data)
-        if message["say"] == "ready":
+        try:
+            self._heard(msgspec.json.decode(data, type=_Said), rights)
+        except (msgspec.MsgspecError, asyncio.InvalidStateError, KeyError):
+            for fd in rights:
+                os.close(fd)
+            if self._process is not None:
+                self._process.kill()
+
+    def _heard(self, said: _Said, rights: list[int]) -> None:
+        if said.say == "ready":
             self._ready.set_result(None)
-        elif message["say"] == "failed":
-            self._ready.set_exception(StartFailed(message["error"]))
-        elif message["say"] == "forked":
-            pidfd = struct.unpack("i", ancillary[0][2])[0]
-            future = self._forks.pop(message["number"])
-            if future.cancelled():
+        elif said.say == "failed":
+            self._ready.set_exception(StartFailed(said.error))
+        elif said.say == "forked":
+            future = self._forks.pop(said.number)
+            if not rights:
+                raise KeyError("no pidfd")
+            if not future.cancelled():
+                future.set_result(rights)
+                return
+            for pidfd in rights:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
-            else:
-                future.set_result((message["pid"], pidfd))
+        elif said.say == "ended":
+            self._ended[said.number] = said.status
         else:
+            status = self._ended.pop(said.number, said.status)
+            on_exit = self._exits.pop(said.number)
+            if said.number in self._forks and not (future := self._forks.pop(said.number)).done():
+                future.set_exception(StartFailed(f"the session's process ended with status {status} as it started"))
             # Not now: whoever awaits the fork has to learn of the child before of its end.
-            self._loop.call_soon(self._on_exit, message["pid"], message["status"])
+            self._loop.call_soon(on_exit, status)
 
     def _gone(self) -> None:
         self._read_errors()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nrepl_py.errors import Busy, QuotaExceeded
 from nrepl_py.evaluators.base import Ref, Spec
-from nrepl_py.ops import Clone, Eval
+from nrepl_py.ops import Clone, Eval, Sandbox, SessionLimits
 from nrepl_py.server.context import Asker, Connection, Context
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.registry import Registry
@@ -47,6 +47,8 @@ class Core:
             env=request.env,
             inherit_env=tuple(request.inherit_env),
             preload=tuple(request.preload),
+            sandbox=request.sandbox or Sandbox(),
+            limits=request.limits or SessionLimits(),
         )
         session = Session(self.context, spec, owner, name=request.name)
         session.cloned_by = Asker(client.number, request.id)

@@ -19,11 +19,13 @@ class OpenEval:
 
     __slots__ = ("_input", "_input_bytes", "asker", "client", "id", "ladder", "run", "timed_out", "timeout", "waits")
 
-    def __init__(self, request: AnyEval, serial: int, connection: Connection) -> None:
+    def __init__(self, request: AnyEval, serial: int, connection: Connection, most_seconds: float = 0) -> None:
         self.id = request.id
         self.asker = connection.number
         self.client = connection.client
         self.timeout = request.timeout
+        if most_seconds and (self.timeout is None or self.timeout > most_seconds):
+            self.timeout = most_seconds
         self.timed_out = False
         self.waits = False
         """Whether the worker waits for input and clients were told."""

@@ -16,6 +16,9 @@ BINARY: Final = 0x82
 """First byte of an unfragmented frame."""
 
 _MASKED: Final = 0x80
+_LONGER: Final = 126
+_LONGEST: Final = 127
+"""In place of a length: it follows in two bytes, or in eight."""
 
 
 def header(first: int, length: int) -> bytes:
@@ -32,8 +35,10 @@ def whole(data: bytes, first: int) -> bytes | None:
     if len(data) < 6 or data[0] != first:
         return None
     length, start = data[1] - _MASKED, 6
-    if length == 126:
+    if length == _LONGEST:
+        return None
+    if length == _LONGER:
         length, start = int.from_bytes(data[2:4]), 8
-    if length == 127 or len(data) != start + length:
+    if len(data) != start + length:
         return None
     return bytes(apply_mask(data[start:], data[start - 4 : start]))

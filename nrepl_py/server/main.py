@@ -137,9 +137,10 @@ def _describe(server: Server, path: str) -> ServerFile:
 
 
 def _local(settings: Settings) -> Evaluator:
+    from nrepl_py.evaluators import policy
     from nrepl_py.evaluators.local import LocalEvaluator
 
-    return LocalEvaluator(settings.python, settings.preload, start_seconds=settings.limits.start_seconds)
+    return LocalEvaluator.of(settings, settings.sandbox or policy.DEFAULT_TIER)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -90,7 +90,7 @@ def to_map(record: Record) -> dict[str, Any]:
     return fields
 
 
-def info(ready: Ready, sandbox: dict[str, Any]) -> dict[str, Any]:
+def info(ready: Ready) -> dict[str, Any]:
     """What `clone` says of the worker it started."""
     return {
         "python": ready.executable,
@@ -100,7 +100,7 @@ def info(ready: Ready, sandbox: dict[str, Any]) -> dict[str, Any]:
         "cwd": ready.cwd,
         "pid": ready.pid,
         "start": ready.start,
-        "sandbox": sandbox,
+        "sandbox": ready.sandbox,
     }
 
 

@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from nrepl_py.errors import InvalidMessage, UnknownOp
 from nrepl_py.ops import OPS, Request
@@ -62,6 +62,8 @@ def type_name(kind: Any, bounds: bool = False) -> str:
         return f"a list of {_PLURALS.get(_strip(args[0])[1], 'values')}"
     if origin is dict:
         return f"a map of strings to {_PLURALS.get(_strip(args[1])[1], 'values')}"
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return "a map"
     return _NAMES.get(kind, "a value") + (_bounds(meta, kind) if bounds else "")
 
 
@@ -112,6 +114,10 @@ def _faults(path: str, kind: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(value, list) and get_origin(bare) is list:
         for index, item in enumerate(value):
             yield from _faults(f"{path}[{index}]", get_args(bare)[0], item)
+    elif isinstance(value, dict) and isinstance(bare, type) and issubclass(bare, Struct):
+        for field in msgspec.structs.fields(bare):
+            if field.encode_name in value:
+                yield from _faults(f"{path}[{field.encode_name!r}]", field.type, value[field.encode_name])
     elif isinstance(value, dict) and get_origin(bare) is dict:
         for key, item in value.items():
             yield from _faults(f"{path}[{_short(key)}]", get_args(bare)[1], item)

@@ -85,6 +85,12 @@ class Session:
         context.out.append(Start(spec))
 
     @property
+    def _most_seconds(self) -> float:
+        """An eval may run, or 0."""
+        bounds = (self.spec.limits.eval_seconds, self._context.limits.session_eval_seconds)
+        return min((bound for bound in bounds if bound), default=0)
+
+    @property
     def ref(self) -> Ref:
         return self.spec.ref
 
@@ -106,7 +112,7 @@ class Session:
         self.life = "ready"
         self.info = ready
         if self.cloned_by is not None:
-            info = messages.info(ready, self._context.describe())
+            info = messages.info(ready)
             self._reply_clone({"new-session": self.id, "info": info, "status": ["done"]})
         self._event("started" if self.ref.epoch == 1 else "restarted")
         self._next()
@@ -176,7 +182,7 @@ class Session:
         if len(self.queue) >= self._context.limits.max_queue_evals:
             raise Busy(f"{len(self.queue)} evals wait in this session already; send more when some have ended")
         self._serial += 1
-        eval = OpenEval(request, self._serial, connection)
+        eval = OpenEval(request, self._serial, connection, self._most_seconds)
         self.evals[eval.id] = eval
         self.last_active = self._context.clock()
         if self.life == "ready" and self.running is None:

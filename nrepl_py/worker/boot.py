@@ -40,10 +40,18 @@ class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 def boot(arguments: List[str]) -> None:
-    """`zygote SOCKET`, or `worker CONTROL SIDE WORD`: numbers of inherited descriptors."""
+    """`zygote SOCKET`, `worker CONTROL SIDE WORD`, `confine PLAN`: numbers of inherited descriptors; or `probe`."""
     sys.meta_path.insert(0, Sources())
     kind, numbers = arguments[0], [int(argument) for argument in arguments[1:]]
-    if kind == "zygote":
+    if kind == "confine":
+        from _nrepl_py.sandbox import build  # type: ignore[import-not-found]
+
+        build.main(numbers[0])
+    elif kind == "probe":
+        from _nrepl_py.sandbox import probe
+
+        probe.main()
+    elif kind == "zygote":
         from _nrepl_py.worker import zygote  # type: ignore[import-not-found]
 
         zygote.serve(socket.socket(fileno=numbers[0]))

@@ -141,7 +141,21 @@ def run(control: Any, side: Any, word: int) -> None:
 
 
 def _surroundings(setup: Dict[str, Any], env: Dict[str, str]) -> None:
+    if setup["rlimits"]:
+        _limit(setup["rlimits"])
     os.environ.clear()
     os.environ.update(env)
     os.chdir(setup["cwd"])
     sys.path[:0] = ["", *setup["python-path"]]
+
+
+def _limit(rlimits: Dict[str, int]) -> None:
+    """Bound this process and what it starts; where the bound is lower already, it stays."""
+    import resource
+
+    for name, most in rlimits.items():
+        limit = getattr(resource, "RLIMIT_" + name, None)
+        if limit is not None:
+            _, hard = resource.getrlimit(limit)
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(limit, (most, most))

@@ -9,7 +9,7 @@ A frame is 8 bytes (two big-endian u32: header length, body length), the header 
 and the body, a run of blobs whose lengths are the header's `blobs`. Text is UTF-8.
 
 Router → worker, control (key `do`):
-  setup     first of all: cwd, python-path, preload, lent, start; answered by `ready`   blobs: environment (JSON)
+  setup     first of all: cwd, python-path, preload, lent, rlimits, start; answered by `ready`   blobs: env (JSON)
   run       serial, code, and of `RUN` below what differs from it
   stdio     fresh descriptors for 1 and 2, attached to the frame's first byte by SCM_RIGHTS
 Router → worker, side:

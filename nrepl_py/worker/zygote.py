@@ -1,12 +1,14 @@
 """The warm parent: one process per interpreter that has everything imported and forks sessions.
 
 The router asks over a SEQPACKET socket, one JSON datagram each:
-  router → zygote   {"do": "fork", "number": N} with six descriptors: control, side, stdin, out, err, word
+  router → zygote   {"do": "fork", "number": N} with six descriptors: control, side, stdin, out, err, word;
+                    and `confine`, where the session is to be confined (`sandbox/session.py`)
   zygote → router   {"say": "ready"} · {"say": "failed", "error": TEXT} once, after start
-                    {"say": "forked", "number": N, "pid": PID} with a pidfd
-                    {"say": "exited", "pid": PID, "status": RAW}
-A session's whole process group dies with its leader; all sessions die with the zygote, and the
-zygote with the router.
+                    {"say": "forked", "number": N} with the worker's pidfd and, if confined, its init's
+                    {"say": "ended", "number": N, "status": RAW} how a confined worker ended, from its init
+                    {"say": "exited", "number": N, "status": RAW}: it is gone, or its init is
+A session's whole process group dies with its leader, or with its init; all sessions die with the zygote,
+and the zygote with the router.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import signal
 import socket
 import struct
 import sys
-from typing import Any, Dict, List, Set, Tuple
+from functools import partial
+from typing import Any, Dict, List, Tuple
 
 _PREIMPORT = (
     "ast", "asyncio", "cmd", "concurrent.futures", "contextvars", "ctypes", "dataclasses", "functools", "inspect",
@@ -103,7 +106,8 @@ def serve(sock: socket.socket) -> None:
 class _Zygote:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._children: Set[int] = set()
+        self._children: Dict[int, int] = {}
+        """The number of each child, by pid."""
         self._wake, write = os.pipe()
         for fd in (self._wake, write):
             os.set_blocking(fd, False)
@@ -135,16 +139,31 @@ class _Zygote:
                 return
             _kill_group(found.si_pid)
             _, status = os.waitpid(found.si_pid, 0)
-            if found.si_pid in self._children:
-                self._children.discard(found.si_pid)
-                _send(self._sock, {"say": "exited", "pid": found.si_pid, "status": status})
+            number = self._children.pop(found.si_pid, None)
+            if number is not None:
+                _send(self._sock, {"say": "exited", "number": number, "status": status})
 
     def _fork(self, request: Dict[str, Any], descriptors: List[int]) -> None:
-        parent = os.getpid()
+        number, confine, parent = request["number"], request["confine"] or {}, os.getpid()
+        namespaced = "id" in confine
+        if confine:
+            from ..sandbox import restrict, session
+        if namespaced:
+            ours = session.new_processes()
         pid = os.fork()
         if pid == 0:
             try:
-                self._become_worker(parent, descriptors)
+                self._become_session(descriptors)
+                if namespaced:
+                    tell = partial(self._tell, number)
+                    session.init(confine, partial(self._serve, descriptors), tell, [*descriptors[:2], descriptors[5]])
+                os.setsid()
+                die_with_parent()
+                if os.getppid() != parent:
+                    os._exit(1)
+                if confine:
+                    restrict.restrict(confine)
+                self._serve(descriptors)
             except BaseException:
                 import traceback
 
@@ -152,25 +171,31 @@ class _Zygote:
                 os._exit(1)
             finally:
                 os._exit(0)
-        self._children.add(pid)
+        self._children[pid] = number
         for fd in descriptors:
             os.close(fd)
+        if namespaced:
+            session.old_processes(ours)
+            return
         pidfd = os.pidfd_open(pid)
-        _send(self._sock, {"say": "forked", "number": request["number"], "pid": pid}, pidfd)
+        self._tell(number, {"say": "forked"}, pidfd)
         os.close(pidfd)
 
-    def _become_worker(self, parent: int, descriptors: List[int]) -> None:
+    def _tell(self, number: int, message: Dict[str, Any], *descriptors: int) -> None:
+        _send(self._sock, dict(message, number=number), *descriptors)
+
+    @staticmethod
+    def _become_session(descriptors: List[int]) -> None:
+        """In the child: forget the zygote's signals and take the session's descriptors as our own."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.setsid()
-        die_with_parent()
-        if os.getppid() != parent:
-            os._exit(1)
-        self._sock.close()
-        control, side, *standard, word = descriptors
-        for target, fd in enumerate(standard):
+        for target, fd in enumerate(descriptors[2:5]):
             os.dup2(fd, target)
             os.close(fd)
+
+    def _serve(self, descriptors: List[int]) -> None:
+        self._sock.close()
+        control, side, _, _, _, word = descriptors
         _reseed()
         from . import process
 

@@ -33,6 +33,12 @@ def _local(unix: str) -> Iterator[Address]:
 
 
 @contextmanager
+def _sandbox(unix: str) -> Iterator[Address]:
+    with serve_in_thread(kind="local", port=0, unix=unix, sandbox="sandbox") as server:
+        yield Address(server.url, server.token, unix)
+
+
+@contextmanager
 def _inprocess(unix: str) -> Iterator[Address]:
     # A program of its own: pytest's capturing and a program's embedded sessions want the same sys.stdout.
     command = [sys.executable, "-m", "tests.contract.host", unix]
@@ -42,7 +48,7 @@ def _inprocess(unix: str) -> Iterator[Address]:
         program.communicate()
 
 
-SERVERS = {"local": _local, "inprocess": _inprocess}
+SERVERS = {"local": _local, "sandbox": _sandbox, "inprocess": _inprocess}
 
 
 @pytest.fixture(scope="module", params=SERVERS)

@@ -13,9 +13,13 @@ from nrepl_py.evaluators.base import Ask, Evaluator, Exited, Feed, Lost, Ref, Ru
 from nrepl_py.evaluators.frames import Answer, Failure, Finished, NeedInput, Output, Value
 from nrepl_py.evaluators.inprocess import InProcessEvaluator
 from nrepl_py.evaluators.local import LocalEvaluator
+from nrepl_py.evaluators.policy import Policy
 
 KINDS: dict[str, Any] = {
     "local": lambda: LocalEvaluator(max_workers=3),
+    "sandbox": lambda: LocalEvaluator(max_workers=3, policy=Policy(tier="sandbox")),
+    "landlock": lambda: LocalEvaluator(max_workers=3, policy=Policy(tier="landlock")),
+    "strict": lambda: LocalEvaluator(max_workers=3, policy=Policy(tier="strict")),
     "portable": lambda: LocalEvaluator(max_workers=3, portable=True),
     "inprocess": lambda: InProcessEvaluator(max_workers=3),
 }

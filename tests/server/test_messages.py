@@ -104,9 +104,16 @@ def test_a_death_says_how() -> None:
 
 def test_what_clone_says_of_the_worker() -> None:
     ready = Ready(
-        python="3.12.1", implementation="cpython", executable="/py", prefix="/", cwd="/w", pid=7, start="fork"
+        python="3.12.1",
+        implementation="cpython",
+        executable="/py",
+        prefix="/",
+        cwd="/w",
+        pid=7,
+        start="fork",
+        sandbox={"tier": "none"},
     )
-    info = messages.info(ready, {"tier": "none"})
+    info = messages.info(ready)
     assert info["python"] == "/py"
     assert info["version"] == "3.12.1"
     assert info["sandbox"] == {"tier": "none"}

@@ -1,0 +1,48 @@
+"""Confinement without namespaces, for machines that deny them: Landlock for files, seccomp for the rest.
+
+A session sees other processes and shares /dev/shm with them, but reads and writes only what it is given, sends
+signals to nobody outside, and opens no socket unless it may use the network; Unix sockets, never.
+
+A zygote is restricted first to what all its sessions may read and write together, then execs the interpreter;
+each session restricts itself further, to its own private directory. A plan, and a request's `confine`, have:
+    read, write   paths; what may be written may be read and executed too
+    network       whether TCP and UDP may be used (of `confine` only)
+    ptrace        whether its processes may trace each other (of `confine` only)
+    argv          what to become (of a plan only)
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict
+
+from . import kernel, landlock, seccomp, system
+
+_READ = ("/proc", "/dev")
+_WRITE = (
+    "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts",
+    "/dev/shm",
+)  # fmt: skip
+
+
+def become(plan: Dict[str, Any]) -> None:
+    """Restrict this process and become the plan's `argv`."""
+    kernel.drop_capabilities()
+    _files(plan, network=True, scoped=False)
+    os.execve(plan["argv"][0], plan["argv"], dict(os.environ))
+
+
+def restrict(confine: Dict[str, Any]) -> None:
+    """Restrict this process for good, as a session."""
+    kernel.drop_capabilities()
+    _files(confine, network=confine["network"], scoped=True)
+    families = ["inet", "inet6"] if confine["network"] else []
+    seccomp.install(seccomp.program(machine=system.machine(), families=families, ptrace=confine["ptrace"]))
+
+
+def _files(paths: Dict[str, Any], *, network: bool, scoped: bool) -> None:
+    write = [*_WRITE, *paths["write"]]
+    read = [*_READ, *paths["read"]]
+    landlock.restrict(
+        read, write, execute=[*paths["read"], *paths["write"]], abi=landlock.abi(), network=network, scoped=scoped
+    )

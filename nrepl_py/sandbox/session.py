@@ -1,0 +1,140 @@
+"""A session's own confinement inside its zygote's: processes, private directories, network, and no rights at all.
+
+The zygote enters a new pid namespace for its next child and forks `init`, pid 1 there, which mounts what is the
+session's alone, gives up the zygote's user namespace for one of a single id, and forks the worker. Init outlives
+the worker to tell how it ended, and its own end is the end of every process of the session. It keeps the
+capabilities of its namespace, which the worker has lost: so the worker can neither trace nor read it.
+
+A request's `confine` (an object; `evaluators/views.py` makes it):
+    id         the user id of the session, in the zygote's namespace
+    network    whether it shares the machine's
+    tmp        bytes of each private directory; 0 for no bound
+    families   socket families it may use, and
+    ptrace     whether its processes may trace each other
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import socket
+import struct
+from typing import Any, Callable, Dict, List
+
+from . import build, kernel, seccomp
+
+ID = 1000
+"""The session's user and group id as it sees itself: that of the only user in its `/etc/passwd`."""
+
+WORKSPACE = "/home/session/workspace"
+
+_BYTES_PER_INODE = 4096  # as many files in a private directory as blocks
+_LEAST_INODES = 1024
+_BELOW_PRIVATE = tuple(path + "/" for path in build.PRIVATE)
+_OCTAL = re.compile(rb"\\([0-7]{3})")  # how mountinfo writes blanks in a path
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+
+
+def new_processes() -> int:
+    """The next child of this process will be pid 1 of a new pid namespace; give what this returns to
+    `old_processes` once there is one."""
+    ours = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    kernel.unshare(kernel.NEWPID)
+    return ours
+
+
+def old_processes(ours: int) -> None:
+    """Later children are in our own pid namespace again."""
+    kernel.setns(ours, kernel.NEWPID)
+    os.close(ours)
+
+
+def init(confine: Dict[str, Any], serve: Callable[[], None], tell: Callable[..., None], keep: List[int]) -> None:
+    """Become the session's init; `serve()` is the worker's life. `tell(message, *descriptors)` tells the router. `keep`
+    are the descriptors the worker needs. Never returns."""
+    os.setsid()
+    _mount_private(int(confine["tmp"]))
+    _become_nobody(confine)
+    pid = os.fork()
+    if pid == 0:
+        _lose_all_rights(confine)
+        serve()
+        os._exit(0)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    for fd in keep:
+        os.close(fd)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    worker, ours = os.pidfd_open(pid), os.pidfd_open(os.getpid())
+    tell({"say": "forked"}, worker, ours)
+    os.close(worker)
+    os.close(ours)
+    while True:
+        ended, status = os.wait()
+        if ended == pid:
+            tell({"say": "ended", "status": status})
+            os._exit(0)
+
+
+def _mount_private(size: int) -> None:
+    kernel.unshare(kernel.NEWNS)
+    # What is bound below a private directory is hidden by it, and bound again from its descriptor.
+    bound = [(path, os.open(path, os.O_PATH)) for path in _mount_points() if path.startswith(_BELOW_PRIVATE)]
+    bounds = (size, max(_LEAST_INODES, size // _BYTES_PER_INODE)) if size else (0, 0)
+    options = "size=%d,nr_inodes=%d,mode=1777" % bounds
+    for path in build.PRIVATE:
+        kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
+    for path, fd in bound:
+        if os.path.isdir("/proc/self/fd/%d" % fd):
+            os.makedirs(path, exist_ok=True)
+        elif not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            open(path, "w").close()
+        kernel.mount("/proc/self/fd/%d" % fd, path, None, kernel.MS_BIND | kernel.MS_REC)
+        os.close(fd)
+    options = "newinstance,ptmxmode=0666,mode=620"
+    kernel.mount("devpts", "/dev/pts", "devpts", kernel.MS_NOSUID | kernel.MS_NOEXEC, options)
+    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+
+
+def _mount_points() -> List[str]:
+    with open("/proc/self/mountinfo", "rb") as file:
+        return [os.fsdecode(_OCTAL.sub(lambda m: bytes((int(m[1], 8),)), line.split()[4])) for line in file]
+
+
+def _become_nobody(confine: Dict[str, Any]) -> None:
+    """Of all ids only our own is left, and of the machine's network nothing, unless it is to be shared."""
+    id = confine["id"]
+    os.mkdir(WORKSPACE)
+    for path in (os.path.dirname(WORKSPACE), WORKSPACE):
+        os.chown(path, id, id)
+        os.chmod(path, 0o700)
+    os.setresgid(id, id, id)
+    os.setresuid(id, id, id)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or the maps would not be ours to write
+    network = 0 if confine["network"] else kernel.NEWNET
+    kernel.unshare(kernel.NEWUSER | kernel.NEWIPC | kernel.NEWUTS | network)
+    for name, text in (("setgroups", "deny"), ("uid_map", "%d %d 1" % (ID, id)), ("gid_map", "%d %d 1" % (ID, id))):
+        with open("/proc/self/" + name, "w") as file:
+            file.write(text)
+    if network:
+        _loopback_up()
+
+
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("16sh14x", b"lo", 0)
+        _, flags = struct.unpack("16sh14x", fcntl.ioctl(sock, _SIOCGIFFLAGS, request))
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
+
+
+def _lose_all_rights(confine: Dict[str, Any]) -> None:
+    """For the worker, in its own process: no capability, no dangerous system call."""
+    os.setsid()
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.drop_capabilities()
+    seccomp.install(seccomp.program(machine=os.uname().machine, families=confine["families"], ptrace=confine["ptrace"]))

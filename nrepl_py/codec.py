@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,6 +23,10 @@ from nrepl_py.errors import InvalidMessage, Unparseable
 MAX_DEPTH: Final = 64
 """Levels of nesting in a message or in plain data; deep enough for hand-made values, far below the
 interpreter's recursion limit."""
+
+REQUEST_ITEMS: Final = 4096
+"""Lists and maps in a message from a client, which has a handful of them. Each costs some 70 bytes and may
+take one byte of the frame, so that without a bound a frame of 4 MiB would make hundreds out of them."""
 
 
 def encode(message: dict[str, Any], codec: str) -> bytes:
@@ -37,10 +42,11 @@ def encode(message: dict[str, Any], codec: str) -> bytes:
         return encode(_escape_surrogates(message), codec)
 
 
-def decode(frame: bytes | str, codec: str) -> dict[str, Any]:
-    """The message in a frame. Raises `Unparseable`, or `InvalidMessage` where it is no map."""
+def decode(frame: bytes | str, codec: str, items: int | None = None) -> dict[str, Any]:
+    """The message in a frame, of at most `items` lists and maps. Raises `Unparseable`, or `InvalidMessage`
+    where it is no map."""
     try:
-        message = from_json(frame) if codec == "json" else unpack(frame)
+        message = from_json(frame, items) if codec == "json" else unpack(frame, items)
     except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise Unparseable(f"this frame is not {_NAMES[codec]}: {str(error) or type(error).__name__}") from None
     if not isinstance(message, dict):
@@ -53,18 +59,23 @@ def pack_data(value: Any) -> bytes:
     return _pack(value)
 
 
-def unpack(data: bytes | str | memoryview) -> Any:
-    """One MessagePack value, within `MAX_DEPTH`. Raises ValueError or msgpack's own errors."""
-    value = msgpack.unpackb(
-        data, object_pairs_hook=_no_duplicates, ext_hook=_no_extension, strict_map_key=True, raw=False, timestamp=0
-    )
+def unpack(data: bytes | str | memoryview, items: int | None = None) -> Any:
+    """One MessagePack value, within `MAX_DEPTH`, of at most `items` lists and maps with as many items each.
+    Raises ValueError or msgpack's own errors."""
+    hooks: dict[str, Any] = {"object_pairs_hook": _no_duplicates}
+    if items is not None and len(data) > items:  # each takes a byte at least
+        hooks = _bounds(items)
+    value = msgpack.unpackb(data, ext_hook=_no_extension, strict_map_key=True, raw=False, timestamp=0, **hooks)
     _check(value, MAX_DEPTH)
     return value
 
 
-def from_json(data: bytes | str | memoryview) -> Any:
-    """One JSON value, within `MAX_DEPTH`. Raises ValueError."""
-    value = _decode_json(data if isinstance(data, str) else str(data, "utf-8"))
+def from_json(data: bytes | str | memoryview, items: int | None = None) -> Any:
+    """One JSON value, within `MAX_DEPTH`, of at most `items` lists and maps. Raises ValueError."""
+    text = data if isinstance(data, str) else str(data, "utf-8")
+    if items is not None and _brackets(text) > items and _brackets(_STRING.sub("", text)) > items:
+        raise ValueError(f"it has more than {items} lists and maps")
+    value = _decode_json(text)
     _check(value, MAX_DEPTH)
     return value
 
@@ -79,6 +90,30 @@ def _no_duplicates(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a map has the same key twice")
     return result
+
+
+def _bounds(items: int) -> dict[str, Any]:
+    """msgpack's options for that. A list's room is taken as its header is read: that is why each is bounded too."""
+    left = items
+
+    def count(container: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"it has more than {items} lists and maps")
+        return container
+
+    def pairs(found: list[tuple[Any, Any]]) -> dict[str, Any]:
+        return _no_duplicates(count(found))
+
+    return {"max_array_len": items, "max_map_len": items, "list_hook": count, "object_pairs_hook": pairs}
+
+
+_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # never tries twice, also where it has no end
+
+
+def _brackets(text: str) -> int:
+    return text.count("[") + text.count("{")
 
 
 def _no_extension(code: int, data: bytes) -> Any:

@@ -172,3 +172,19 @@ def test_what_is_no_map_is_an_invalid_message(name: str, frame: bytes) -> None:
 def test_the_largest_integers_pass_in_both() -> None:
     message = {"least": -(1 << 63), "most": (1 << 64) - 1}
     assert [codec.decode(codec.encode(message, name), name) for name in CODECS] == [message, message]
+
+
+@pytest.mark.parametrize(
+    ("codec_name", "frame"),
+    [("json", "[" + "[]," * 8 + "[]]"), ("json", '{"a":[' + "{}," * 8 + "{}]}"),
+     ("msgpack", b"\x9a" + b"\x90" * 10), ("msgpack", b"\x9a" + b"\x80" * 10), ("msgpack", b"\xdd\x00\x00\x00\x0a" + bytes(10)),
+     ("msgpack", b"\x8a" + b"".join(b"\xa1%c\x01" % i for i in range(65, 75)))],
+)  # fmt: skip
+def test_a_requests_lists_and_maps_are_counted(codec_name: str, frame: Any) -> None:
+    with pytest.raises(Unparseable):
+        codec.decode(frame, codec_name, items=8)
+
+
+def test_brackets_in_strings_are_not_counted() -> None:
+    text = '{"code":"[[[[[[[[[[[[\\"[[{{{{","a":[]}'
+    assert codec.decode(text, "json", items=2) == {"code": '[[[[[[[[[[[["[[{{{{', "a": []}

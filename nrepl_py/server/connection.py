@@ -343,7 +343,7 @@ class Connection(asyncio.Protocol):
 
     def _message(self, data: Any) -> None:
         try:
-            message = codecs.decode(data, self.codec)
+            message = codecs.decode(data, self.codec, codecs.REQUEST_ITEMS)
         except NreplError as error:
             self._owner.unparseable(self, error)
         else:

@@ -311,7 +311,7 @@ class Server:
 
         unix = listener.family == getattr(socket, "AF_UNIX", None)
         create: Any = self._loop.create_unix_server if unix else self._loop.create_server
-        self._listeners.append(await create(connection, sock=listener))
+        self._listeners.append(await create(connection, sock=listener, backlog=listen.BACKLOG))
 
     # -- the end --------------------------------------------------------------------------------
 

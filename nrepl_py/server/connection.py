@@ -267,10 +267,12 @@ class Connection(asyncio.Protocol):
 
     def _upgrade(self, request: Request, principal: Principal | None) -> bool:
         response = self._websocket.accept(request)
-        self._websocket.send_response(response)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            response.headers.update(dict(routes.SECURITY_HEADERS))
+            self._websocket.send_response(response)
             self._write()
             return False
+        self._websocket.send_response(response)
         self.codec = SUBPROTOCOLS.get(str(self._websocket.subprotocol), "json")
         self._kind = Opcode.TEXT if self.codec == "json" else Opcode.BINARY
         self._first = framing.TEXT if self.codec == "json" else framing.BINARY

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from nrepl_py import codec
 from nrepl_py.ops import ErrorInfo
@@ -21,8 +21,10 @@ from nrepl_py.ops import ErrorInfo
 MAX_HEADER = 64 << 10  # bytes; a header holds numbers, flags and names, never a payload
 MAX_BODY = (256 << 20) + (8 << 20)  # bytes; `limits.max-value` and the texts that go with it
 
-
 Blob: TypeAlias = bytes | memoryview
+Integer: TypeAlias = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""What MessagePack can carry on to a client: a longer one would leave an eval without its last message."""
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class BadFrame(Exception):
@@ -33,12 +35,12 @@ class End(Struct, frozen=True, rename="kebab"):
     """How an eval ended. It rides on its last message."""
 
     status: tuple[Literal["eval-error", "interrupted", "exit"], ...] = ()
-    exit_code: int | None = None
+    exit_code: Integer | None = None
     children: bool = False
 
 
 class _Said(Struct, frozen=True, rename="kebab", tag_field="say"):
-    blobs: tuple[int, ...] = ()
+    blobs: tuple[Count, ...] = ()
 
 
 class Ready(_Said, frozen=True, tag="ready"):
@@ -49,7 +51,7 @@ class Ready(_Said, frozen=True, tag="ready"):
     executable: str = ""
     prefix: str = ""
     cwd: str = ""
-    pid: int = 0
+    pid: Count = 0
     start: str = ""
     sandbox: dict[str, Any] = {}
     """The evaluator's to say: whatever a worker says here is replaced."""
@@ -59,16 +61,16 @@ class Output(_Said, frozen=True, tag="output"):
     """Text written; `serial` None where no eval can be named."""
 
     stream: Literal["out", "err"] = "out"
-    serial: int | None = None
+    serial: Count | None = None
     text: str = ""
 
 
 class Value(_Said, frozen=True, tag="value"):
     """A value. On the wire: text, then plain data (MessagePack) if `has_data`, then one blob a `types` entry."""
 
-    serial: int = 0
-    line: int = 1
-    end_line: int = 1
+    serial: Count = 0
+    line: Count = 1
+    end_line: Count = 1
     has_text: bool = True
     has_data: bool = False
     not_plain: bool = False
@@ -83,7 +85,7 @@ class Value(_Said, frozen=True, tag="value"):
 class Display(_Said, frozen=True, tag="display"):
     """A display. On the wire: metadata (JSON), then one blob a `types` entry."""
 
-    serial: int | None = None
+    serial: Count | None = None
     display_id: str | UnsetType = UNSET
     update: bool = False
     clear: bool = False
@@ -97,7 +99,7 @@ class Display(_Said, frozen=True, tag="display"):
 class NeedInput(_Said, frozen=True, tag="need-input"):
     """The eval waits for a `Feed`. On the wire: the prompt."""
 
-    serial: int = 0
+    serial: Count = 0
     password: bool = False
     prompt: str = ""
 
@@ -105,7 +107,7 @@ class NeedInput(_Said, frozen=True, tag="need-input"):
 class Failure(_Said, frozen=True, tag="failure"):
     """The code raised. On the wire: the error (JSON), then the printed traceback."""
 
-    serial: int = 0
+    serial: Count = 0
     end: End | None = None
     error: ErrorInfo | None = None
     traceback: str = ""
@@ -114,14 +116,14 @@ class Failure(_Said, frozen=True, tag="failure"):
 class Finished(_Said, frozen=True, tag="finished"):
     """The eval ended with nothing further to say."""
 
-    serial: int = 0
+    serial: Count = 0
     end: End = End()
 
 
 class Answer(_Said, frozen=True, tag="answer"):
     """The reply to an `Ask`. On the wire: the body (JSON), null where nothing was found."""
 
-    number: int = 0
+    number: Count = 0
     body: Any = None
 
 
@@ -140,7 +142,7 @@ def parse(header: bytes, body: Blob) -> Report:
 
 def _split(report: Report, body: Blob) -> Iterator[Blob]:
     blobs = report.blobs
-    if sum(blobs) != len(body) or (blobs and min(blobs) < 0):
+    if sum(blobs) != len(body):
         raise ValueError("blob lengths do not add up to the body")
     if len(blobs) == 1:
         return iter((body,))
@@ -169,7 +171,7 @@ def _fill_display(display: Display, blobs: Iterator[Blob]) -> Display:
 
 
 def _fill_failure(failure: Failure, blobs: Iterator[Blob]) -> Failure:
-    error = msgspec.json.decode(next(blobs), type=ErrorInfo)
+    error = msgspec.convert(codec.from_json(next(blobs)), ErrorInfo)
     return msgspec.structs.replace(failure, error=error, traceback=_text(blobs))
 
 

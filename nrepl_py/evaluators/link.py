@@ -25,6 +25,7 @@ _READ = 64 << 10  # bytes asked of one read; from 128 KiB on, every read would c
 _DRAIN = 1 << 20  # bytes; the largest a pipe can be made without privilege, so draining ends
 _MAX_RETIRED = 16  # pipes kept for late output of one session's children, 2 descriptors each
 _LAST_READS = 256  # of `_READ` bytes: far more than a socket's buffer holds
+_END_SECONDS = 1.0  # for a worker that closed a channel to end: a process that ends closes all of them just before
 _STDERR_TAIL = 16 << 10  # bytes kept of what the worker wrote to descriptor 2, to explain a death
 
 
@@ -153,6 +154,8 @@ class Link:
         self.worker_pipes: list[int] = self._fresh_pipes() if pipes else []
         self._stale_pipes = False
         self._held = False
+        self._ending: asyncio.TimerHandle | None = None
+        self._hung_up = False
         self._tail = bytearray()
         self._readers: set[int] = set()
         self._listen()
@@ -190,6 +193,7 @@ class Link:
 
     def hang_up(self) -> None:
         """Tell an idle worker to end."""
+        self._hung_up = True
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
 
@@ -217,15 +221,22 @@ class Link:
             data = b""
         if not data:
             self._ignore(sock.fileno())
+            self._closed()
             return False
         try:
             for header, body in self._inboxes[sock].feed(data):
                 self._report(frames.parse(header, body))
         except frames.BadFrame as error:
             self._ignore(sock.fileno())
+            self._hung_up = True  # what it does to its channels from here on says nothing new
             self._on_broken(str(error))
             return False
         return True
+
+    def _closed(self) -> None:
+        """The worker closed a channel: it ends, or is cut off, since nothing it does now can be told."""
+        if self._ending is None and not self._hung_up:
+            self._ending = self._loop.call_later(_END_SECONDS, self._on_broken, "it closed a channel and went on")
 
     def _report(self, report: frames.Report) -> None:
         # What was written to the pipes before this was said comes first.
@@ -318,6 +329,8 @@ class Link:
 
     def close(self) -> None:
         self.handed_over()
+        if self._ending is not None:
+            self._ending.cancel()
         for fd in list(self._readers):
             self._ignore(fd)
         for pipe in self._pipes + self._retired:

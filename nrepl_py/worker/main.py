@@ -109,9 +109,12 @@ class Worker:
         if code is not None and not isinstance(code, int):
             print(code, file=sys.stderr)
             code = 1
+        code = int(code or 0)
+        if not -(1 << 63) <= code < 1 << 63:
+            code = -1  # as a process would end
         self._interrupts.disarm()
         message, blobs, end = self._take_last()
-        return message, blobs, dict(end, status=["exit"], **{"exit-code": int(code or 0)})
+        return message, blobs, dict(end, status=["exit"], **{"exit-code": code})
 
     def _end_of_child(self, blobs: Sequence[bytes], end: Dict[str, Any]) -> None:
         """A child the code forked came to the end of the eval: it ends as a script would."""

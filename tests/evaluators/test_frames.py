@@ -55,6 +55,13 @@ def test_every_report() -> None:
         ({"say": "failure", "serial": 1}, (b"[" * 10_000, b"")),
         ({"say": "finished", "end": {"status": ["session-closed"]}}, ()),
         ({"say": "display", "types": []}, (b"[]",)),
+        ({"say": "output", "serial": -1}, (b"x",)),
+        ({"say": "value", "serial": 1, "line": 1 << 63}, (b"v",)),
+        ({"say": "finished", "end": {"status": ["exit"], "exit-code": 1 << 63}}, ()),
+        (
+            {"say": "failure", "serial": 1},
+            (b'{"type":"E","module":null,"message":"","traceback":[{"file":"","line":%d}]}' % (1 << 64), b""),
+        ),
     ],
 )
 def test_what_is_refused(header: dict[str, object], blobs: tuple[bytes, ...]) -> None:

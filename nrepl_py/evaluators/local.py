@@ -173,6 +173,7 @@ class LocalEvaluator:
         if worker.confinement.tier == "landlock":
             worker.home = tempfile.mkdtemp(prefix="session-", dir=self._zygotes.private)
             private = private | dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), worker.home)
+            private["GIT_CONFIG_NOSYSTEM"] = "1"  # git gives up where it must not even look for /etc/gitconfig
         env = self._environment(spec, private if confined else {})
         early = tuple(sorted(item for item in spec.env.items() if item[0].startswith(("LD_", "MALLOC_", "PYTHON"))))
         cold = self._portable or bool(early and not confined)

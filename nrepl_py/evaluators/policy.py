@@ -111,7 +111,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     def _open(spec: Spec, tier: str, limits: dict[str, int]) -> Confinement:
         cwd = spec.cwd or os.getcwd()
         if not os.path.isdir(cwd):
-            raise StartFailed(f"cwd is not a directory: {cwd}")
+            raise StartFailed(f"cwd is not a directory: {cwd!r}")
         return Confinement(tier, True, cwd, views.View(), limits)
 
     def _cwd(self, spec: Spec, state: list[str]) -> str | None:
@@ -137,7 +137,6 @@ def _least(*bounds: int) -> int:
 
 
 def _existing(path: str) -> str:
-    real = os.path.realpath(path)
-    if not os.path.exists(real):
-        raise StartFailed(f"sandbox.read: there is no {path}")
+    if "\0" in path or not os.path.exists(real := os.path.realpath(path)):
+        raise StartFailed(f"sandbox.read: there is no {path!r}")
     return real

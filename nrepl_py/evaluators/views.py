@@ -89,9 +89,8 @@ def prefixes(executable: str) -> list[str]:
 
 def check(path: str, state: Iterable[str]) -> str:
     """The real path of what a session may be given to write. Raises `StartFailed` where that would undo the sandbox."""
-    real = os.path.realpath(path)
-    if not os.path.isdir(real):
-        raise StartFailed(f"cwd is not a directory: {path}")
+    if "\0" in path or not os.path.isdir(real := os.path.realpath(path)):
+        raise StartFailed(f"cwd is not a directory: {path!r}")
     home = os.path.realpath(os.path.expanduser("~"))
     for secret, why in ((home, "the home directory"), *((place, "the server's own files") for place in state)):
         if _within(os.path.realpath(secret), (real,)):

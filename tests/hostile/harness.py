@@ -35,16 +35,26 @@ SLOWEST: dict[str, float] = {}
 
 
 class Victim:
-    """A server in a process of its own; `limits` are those of `limits.py`."""
+    """A server in a process of its own; `options` are flags, `user` the id it runs as, `limits` those of `limits.py`."""
 
-    def __init__(self, directory: Path, **limits: Any) -> None:
+    def __init__(self, directory: Path, *options: str, user: int | None = None, **limits: Any) -> None:
         self.unix = str(directory / "s")
         file, self.log = directory / "connection.json", directory / "log"
-        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        self.directory = directory
+        env = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(directory / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
+        env |= {"TMPDIR": str(directory / "home")}
+        if user is not None:
+            env |= {"XDG_RUNTIME_DIR": str(directory / "home")}
         env |= {f"NREPL_PY_{name.upper()}": str(value) for name, value in limits.items()}
         command = [sys.executable, "-m", "nrepl_py", "serve", "--port", "0", "--unix", self.unix]
         command += ["--connection-file", str(file), "--log-level", "warning", "--log-file", str(self.log)]
-        self.process = subprocess.Popen(command, cwd=directory, env=env, stdout=subprocess.PIPE)
+        for made in (directory / "home", directory / "work"):
+            made.mkdir(0o700)
+        ids = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
+        for path in (directory, *directory.iterdir()) if user is not None else ():
+            os.chown(path, user or 0, user or 0)
+        cwd = directory / "work"
+        self.process = subprocess.Popen([*command, *options], cwd=cwd, env=env, stdout=subprocess.PIPE, **ids)
         assert self.process.stdout is not None
         assert self.process.stdout.readline().startswith(b"nREPL server started")
         told = json.loads(file.read_text())

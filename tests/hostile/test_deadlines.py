@@ -142,13 +142,13 @@ def test_a_client_that_was_dropped_resumes(attack: Attack) -> None:
     assert attack.peer().request("attach", session=session.id, since=0).last["status"] == ["done"]
 
 
-def test_disconnected_in_the_middle_of_an_eval(attack: Attack, tmp_path: Path) -> None:
+def test_disconnected_in_the_middle_of_an_eval(attack: Attack) -> None:
     """A session outlives its connections; an eval without a session ends with its own."""
     alone = attack.peer()
-    spawn = "import os, subprocess, time\nchild = subprocess.Popen(['sleep', '1000'])\nprint(child.pid, flush=True)\n"
-    run = alone.until(alone.send("eval", code=spawn + "time.sleep(1000)"), key="out")
+    spawn = "import subprocess, time\nchild = subprocess.Popen(['sleep', '1000.25'])\nprint('on', flush=True)\n"
+    alone.until(alone.send("eval", code=spawn + "time.sleep(1000)"), key="out")
     kept = attack.session(name="kept")
-    mark = tmp_path / "went on"
+    mark = attack.victim.directory / "work" / "went on"  # where the server was started, and its sessions may write
     started = kept.start(
         f"print('on')\nimport time\nwhile not __import__('os').path.exists({str(mark)!r}): time.sleep(0.01)\n'went on'"
     )
@@ -156,7 +156,7 @@ def test_disconnected_in_the_middle_of_an_eval(attack: Attack, tmp_path: Path) -
     for peer in (alone, kept.peer):
         peer.socket.socket.shutdown(socket.SHUT_RDWR)  # without a word
     attack.innocent_is_served()
-    gone(int(run.out))
+    gone(b"sleep\x001000.25\0")
     other = attack.peer()
     (entry,) = [e for e in other.request("ls-sessions").last["sessions"] if e["name"] == "kept"]
     assert entry["state"] == "busy"
@@ -164,12 +164,18 @@ def test_disconnected_in_the_middle_of_an_eval(attack: Attack, tmp_path: Path) -
     assert other.request("eval", session="kept", code="_").value == "'went on'"
 
 
-def gone(pid: int) -> None:
-    """Wait until there is no such process."""
+def gone(command: bytes) -> None:
+    """Wait until no process has this command line: its number is another one here than in its session."""
     deadline = time.monotonic() + PATIENCE
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline, f"process {pid} is an orphan"
+    while any(_command(process) == command for process in Path("/proc").glob("[0-9]*")):
+        assert time.monotonic() < deadline, f"{command!r} is an orphan"
         time.sleep(0.01)
+
+
+def _command(process: Path) -> bytes:
+    with suppress(OSError):
+        return (process / "cmdline").read_bytes()
+    return b""
 
 
 def test_sessions_abandoned_while_they_start(attack: Attack) -> None:

@@ -1,0 +1,348 @@
+"""What a session must not be able to do, tried: in the tiers that promise it, as root and as an ordinary user.
+
+Each attack is code of a session's that gives the outcome as a word: the name of an errno, or of an exception.
+`LANDLOCK` says which lines that tier does not hold, and what happens there instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.driver import Session
+from tests.hostile.harness import PATIENCE, ROOT, Attack, Victim
+
+NOBODY = 65534  # an ordinary user without anything
+LIMITS = {
+    "session_memory_bytes": 1 << 30, "session_processes": 64, "session_tmp_bytes": 8 << 20,
+    "session_open_files": 256, "session_file_bytes": 1 << 30,
+}  # fmt: skip
+HELPERS = """
+import ctypes, errno, os, socket, sys
+def outcome(attempt, *arguments, **named):
+    try:
+        found = attempt(*arguments, **named)
+    except OSError as error:
+        return errno.errorcode.get(error.errno, type(error).__name__)
+    except BaseException as error:
+        return type(error).__name__
+    return "done" if found is None or found is True else found
+libc = ctypes.CDLL(None, use_errno=True)
+def syscall(number, *arguments):
+    if libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments)) == -1:
+        raise OSError(ctypes.get_errno(), "")
+"""
+
+
+def _reachable() -> bool:
+    """Whether an ordinary user can run this interpreter and read this tree."""
+    if os.geteuid() != 0:
+        return False  # then every run is an ordinary user's
+    command = [sys.executable, "-c", "import nrepl_py.cli.main, websockets, msgspec"]
+    ids: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    try:
+        run = subprocess.run(command, cwd="/", capture_output=True, env={"PYTHONPATH": str(ROOT)}, **ids)
+    except PermissionError:
+        return False
+    return run.returncode == 0
+
+
+PLACES = [(tier, user) for user in (None, *([NOBODY] if _reachable() else [])) for tier in ("sandbox", "landlock")]
+
+
+@pytest.fixture(scope="module", params=PLACES, ids=lambda p: f"{p[0]}-{'self' if p[1] is None else 'user'}")
+def victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
+    tier, user = request.param
+    directory = Path(tempfile.mkdtemp())
+    for parent in (directory, *directory.parents[:2]) if user is not None else ():
+        parent.chmod(0o711)
+    victim = Victim(directory, "--sandbox", tier, user=user, **LIMITS)
+    victim.tier = tier  # type: ignore[attr-defined]
+    yield victim
+    victim.stop()
+    shutil.rmtree(directory)
+
+
+def tier(attack: Attack) -> str:
+    return str(attack.victim.tier)  # type: ignore[attr-defined]
+
+
+def tried(attack: Attack, code: str, session: Session | None = None) -> Any:
+    """What the attack's last expression gives, while an innocent session is served."""
+    session = session or attack.session()
+    session.ok(HELPERS)
+    run = session.eval(code, data=True)
+    attack.innocent_is_served()
+    assert "data" in run.last, run.messages
+    return run.last["data"]
+
+
+HIDDEN = {"ENOENT", "EACCES"}
+
+
+def test_secrets_of_the_user_and_of_the_server(attack: Attack) -> None:
+    home = attack.victim.directory / "home"
+    (home / "id_secret").write_text("secret")
+    for path in (home / "id_secret", attack.victim.directory / "connection.json", "/etc/shadow", "/root/.profile"):
+        assert tried(attack, f"outcome(open, {str(path)!r})") in HIDDEN, path
+    assert tried(attack, f"outcome(os.listdir, {str(home)!r})") in HIDDEN
+
+
+def test_another_sessions_files(attack: Attack) -> None:
+    other = attack.session()
+    other.ok("import os, tempfile\npath = os.path.join(tempfile.gettempdir(), 'mine')\nopen(path, 'w').write('x')")
+    path = other.ok("path").value or ""
+    assert tried(attack, f"outcome(open, {path})") in HIDDEN
+    home = other.ok("open(os.path.expanduser('~/mine'), 'w').write('x')\nos.path.expanduser('~/mine')").value or ""
+    assert tried(attack, f"outcome(open, {home})") in HIDDEN
+
+
+@pytest.mark.parametrize("path", ["/usr/x", "/etc/x", "/x", "/dev/x", sys.prefix + "/x", os.__file__])
+def test_writing_outside_the_workspace(attack: Attack, path: str) -> None:
+    assert tried(attack, f"outcome(open, {path!r}, 'w')") in {"EROFS", "EACCES", "ENOENT"}
+
+
+def test_links_pipes_and_devices_offered_to_the_server(attack: Attack) -> None:
+    work = attack.victim.directory / "work"
+    session = attack.session()
+    session.ok(f"import os\nos.chdir({str(work)!r})\nos.symlink('../home', 'link'); os.mkfifo('pipe')")
+    try:
+        for name in ("link", "pipe", "none"):
+            reply = attack.peer().request("clone", cwd=str(work / name)).last
+            assert "start-failed" in reply["status"], reply
+            reply = attack.peer().request("clone", sandbox={"write": [str(work / name)]}).last
+            assert "start-failed" in reply["status"], reply
+        attack.innocent_is_served()
+    finally:
+        for name in ("link", "pipe"):
+            (work / name).unlink()
+
+
+def test_killing_and_tracing_others(attack: Attack) -> None:
+    sibling = attack.session()
+    for pid in (attack.victim.process.pid, sibling.reply["info"]["pid"]):
+        for action in (f"os.kill, {pid}, 9", f"syscall, 101, 16, {pid}, 0, 0"):  # PTRACE_ATTACH
+            found = tried(attack, f"outcome({action})")
+            assert found in {"ESRCH", "EPERM", "EACCES"}, (pid, action)
+    assert sibling.ok("1 + 1").value == "2"
+
+
+@pytest.mark.parametrize("name", ["environ", "mem", "fd"])
+def test_the_first_process(attack: Attack, name: str) -> None:
+    code = f"outcome({'os.readlink' if name == 'fd' else 'lambda p: open(p).read(1)'}, '/proc/1/{name}{'/0' * (name == 'fd')}')"
+    assert tried(attack, code) in {"EACCES", "EPERM", "EIO"}
+
+
+def test_no_secret_in_what_processes_show(attack: Attack) -> None:
+    code = """
+import glob
+shown = b""
+for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+    try:
+        shown += open(path, "rb").read()
+    except OSError:
+        pass
+shown
+"""
+    shown = tried(attack, code)
+    assert attack.victim.token.encode() not in bytes(str(shown), "utf-8")
+    assert b"NREPL_PY_SESSION_MEMORY_BYTES" not in bytes(str(shown), "utf-8")  # of the server's environment
+
+
+def test_a_fork_bomb(attack: Attack) -> None:
+    if tier(attack) == "landlock":
+        attack.innocent_is_served()
+        return  # without a user namespace the kernel counts all processes of the user: see SECURITY.md
+    code = """
+import time
+children = []
+def bomb():
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(1000)
+            os._exit(0)
+        children.append(pid)
+found = outcome(bomb)
+[os.kill(pid, 9) for pid in children], [os.waitpid(pid, 0) for pid in children]
+found
+"""
+    assert tried(attack, code) == "EAGAIN"
+
+
+def test_a_memory_bomb(attack: Attack) -> None:
+    assert tried(attack, "outcome(bytearray, 2 << 30)") == "MemoryError"
+
+
+def test_filling_the_disk(attack: Attack) -> None:
+    if tier(attack) == "landlock":
+        attack.innocent_is_served()
+        return  # its private directory is one of the machine's disk: see SECURITY.md
+    many = "(open(f'/tmp/{n}', 'w').close() for n in range(10**6))"
+    for code in ("open('/tmp/f', 'wb').write(bytes(9 << 20))", "open('/dev/shm/f', 'wb').write(bytes(9 << 20))",
+                 f"[0 for _ in {many}]"):  # fmt: skip
+        assert tried(attack, f"outcome(lambda: {code})") == "ENOSPC", code
+
+
+def test_a_sparse_file(attack: Attack) -> None:
+    code = "import signal\nwith open('sparse', 'w') as file: found = outcome(os.truncate, 'sparse', 1 << 40)\n"
+    assert tried(attack, code + "os.unlink('sparse')\nfound") == "EFBIG"
+
+
+def test_using_up_descriptors(attack: Attack) -> None:
+    code = "kept = []\nfound = outcome(lambda: [kept.append(open('/dev/null')) for _ in range(10**6)])\nkept.clear()\nfound"
+    assert tried(attack, code) == "EMFILE"
+
+
+def test_the_network(attack: Attack) -> None:
+    port = attack.victim.port
+    refused = {"ECONNREFUSED", "ENETUNREACH", "EAFNOSUPPORT", "EACCES", "gaierror", "EHOSTUNREACH", "EPERM"}
+    for code in (
+        f"socket.create_connection, ('127.0.0.1', {port}), 5",
+        "socket.create_connection, ('169.254.169.254', 80), 5",
+        "lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('8.8.8.8', 53))",
+        "socket.getaddrinfo, 'example.org', 80",
+        "socket.create_connection, ('example.org', 80), 5",
+    ):
+        assert tried(attack, f"outcome({code})") in refused, code
+
+
+def test_the_servers_own_socket(attack: Attack) -> None:
+    code = f"outcome(lambda: socket.socket(socket.AF_UNIX).connect({attack.victim.unix!r}))"
+    assert tried(attack, code) in {"ENOENT", "EACCES", "EAFNOSUPPORT"}
+
+
+@pytest.mark.parametrize("family", ["AF_VSOCK", "AF_NETLINK", "AF_PACKET", "AF_ALG"])
+def test_other_socket_families(attack: Attack, family: str) -> None:
+    assert tried(attack, f"outcome(socket.socket, socket.{family}, socket.SOCK_RAW)") in {"EAFNOSUPPORT", "EPERM"}
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("unshare", "272, 0x10000000"), ("mount", "165, 0, 0, 0, 0, 0"), ("bpf", "321, 0, 0, 0"), ("setns", "308, 0, 0"),
+        ("io_uring", "425, 1, 0"), ("perf", "298, 0, 0, -1, -1, 0"), ("userfaultfd", "323, 0"),
+        ("keyctl", "250, 0, 0"), ("clone", "56, 0x10000011, 0, 0, 0, 0"),
+    ],
+)  # fmt: skip
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of another machine's system calls")
+def test_dangerous_system_calls(attack: Attack, name: str, code: str) -> None:
+    assert tried(attack, f"outcome(syscall, {code})") == "EPERM"
+
+
+def test_more_rights(attack: Attack) -> None:
+    session = attack.session()
+    assert tried(attack, "open('/proc/self/status').read().count('CapEff:\\t0000000000000000')", session) == 1
+    assert tried(attack, "open('/proc/self/status').read().count('NoNewPrivs:\\t1')", session) == 1
+    raised = "import resource\noutcome(resource.setrlimit, resource.RLIMIT_NOFILE, (100000, 100000))"
+    assert tried(attack, raised, session) in {"ValueError", "EPERM"}
+    if session.ok("os.getuid()").value != "0":
+        assert tried(attack, "outcome(os.setuid, 0)", session) in {"EPERM", "EINVAL"}  # 0 is nobody there
+
+
+def running(command: bytes) -> list[str]:
+    """Processes of the machine with this command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cmdline").read_bytes() == command:
+                found.append(process.name)
+    return found
+
+
+DAEMON = """
+import os, subprocess, sys
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in range(3): os.dup2(null, fd)
+        os.execvp("sleep", ["sleep", {seconds!r}])
+    os._exit(0)
+"""
+
+
+def test_a_daemon_ends_with_its_session(attack: Attack) -> None:
+    session = attack.session()
+    session.ok(DAEMON.format(seconds="1000.75"))
+    until(lambda: len(running(b"sleep\x001000.75\0")) == 1)
+    attack.innocent_is_served()
+    session.close()
+    if tier(attack) == "landlock":
+        for pid in running(b"sleep\x001000.75\0"):
+            os.kill(int(pid), signal.SIGKILL)  # nothing holds it there: see SECURITY.md
+    until(lambda: not running(b"sleep\x001000.75\0"))
+
+
+def test_nothing_survives_the_router(victim: Victim) -> None:
+    directory = Path(tempfile.mkdtemp())
+    other = Victim(directory, "--sandbox", str(victim.tier))  # type: ignore[attr-defined]
+    sessions = [Session(other.peer()) for _ in range(3)]
+    pids = [session.reply["info"]["pid"] for session in sessions]
+    for session in sessions:
+        session.start("import subprocess\nsubprocess.Popen(['sleep', '1000.5'])\nwhile True: pass")
+    until(lambda: len(running(b"sleep\x001000.5\0")) == 3)
+    other.process.kill()
+    until(lambda: not running(b"sleep\x001000.5\0") and not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    other.process.communicate()
+    for session in sessions:
+        session.peer.close()
+    shutil.rmtree(directory)
+
+
+def test_mounts_of_the_machine_stay_as_they_are(attack: Attack) -> None:
+    before = Path("/proc/self/mountinfo").read_text()
+    assert tried(attack, "1") == 1
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
+def until(test: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not test():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+WORKS = {
+    "threads": "import threading\nt = threading.Thread(target=int); t.start(); t.join()",
+    "asyncio": "import asyncio\nasyncio.run(asyncio.sleep(0))",
+    "subprocess": "import subprocess\nassert subprocess.run(['ls', '/usr'], capture_output=True).returncode == 0",
+    "shell": "import os\nassert os.system('true') == 0",
+    "pool": "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(2) as p: assert p.map(abs, [-1]) == [1]",
+    "spawn": "import multiprocessing\nwith multiprocessing.get_context('spawn').Pool(1) as p: assert p.map(abs, [-1]) == [1]",
+    "manager": "import multiprocessing\nwith multiprocessing.Manager() as m: assert list(m.list([1])) == [1]",
+    "executor": "import concurrent.futures\nwith concurrent.futures.ProcessPoolExecutor(1) as e: assert e.submit(abs, -1).result() == 1",
+    "sqlite3": "import sqlite3\nwith sqlite3.connect('a.db') as c: c.execute('create table if not exists t(a)')",
+    "shared memory": "from multiprocessing import shared_memory\ns = shared_memory.SharedMemory(create=True, size=9); s.close(); s.unlink()",
+    "tempfile": "import tempfile\nwith tempfile.TemporaryDirectory() as d: open(d + '/f', 'w').close()",
+    "zoneinfo": "import zoneinfo\nzoneinfo.ZoneInfo('Europe/Berlin')",
+    "ssl": "import ssl\nssl.create_default_context()",
+    "home": "import os\nopen(os.path.expanduser('~/f'), 'w').close()",
+    "terminal": "import os, pty\nos.openpty()",
+    "localhost": "import socket\ns = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())",
+    "unix socket": "import socket\nsocket.socket(socket.AF_UNIX).bind('/tmp/s')",
+    "git": "import subprocess\nassert subprocess.run(['git', 'init', '-q', '.'], capture_output=True).returncode == 0",
+}
+NOT_IN_LANDLOCK = {"manager", "localhost", "unix socket"}  # no socket of its own, and none of the machine's
+
+
+@pytest.mark.parametrize("what", WORKS)
+def test_what_users_do_goes_on_working(victim: Victim, what: str) -> None:
+    peer = victim.peer()
+    session = Session(peer)
+    run = session.eval(WORKS[what])
+    fails = str(victim.tier) == "landlock" and what in NOT_IN_LANDLOCK  # type: ignore[attr-defined]
+    assert ("eval-error" in run.status) is fails, run.messages
+    session.close()
+    peer.close()

@@ -1,9 +1,9 @@
 """A session's own confinement inside its zygote's: processes, private directories, network, and no rights at all.
 
-The zygote enters a new pid namespace for its next child and forks `init`, pid 1 there, which mounts what is the
-session's alone, gives up the zygote's user namespace for one of a single id, and forks the worker. Init outlives
-the worker to tell how it ended, and its own end is the end of every process of the session. It keeps the
-capabilities of its namespace, which the worker has lost: so the worker can neither trace nor read it.
+The zygote enters a new pid namespace for its next child and forks `init`, pid 1 there, which forks the worker: that
+mounts what is the session's alone, and gives up the zygote's user namespace for one of a single id. Init outlives
+the worker to tell how it ended, and its own end is the end of every process of the session. It stays in the
+zygote's user namespace, where the worker has no rights: so the worker can neither trace nor read it.
 
 A request's `confine` (an object; `evaluators/views.py` makes it):
     id         the user id of the session, in the zygote's namespace
@@ -55,10 +55,10 @@ def init(confine: Dict[str, Any], serve: Callable[[], None], tell: Callable[...,
     """Become the session's init; `serve()` is the worker's life. `tell(message, *descriptors)` tells the router. `keep`
     are the descriptors the worker needs. Never returns."""
     os.setsid()
-    _mount_private(int(confine["tmp"]))
-    _become_nobody(confine)
     pid = os.fork()
     if pid == 0:
+        _mount_private(int(confine["tmp"]))
+        _become_nobody(confine)
         _lose_all_rights(confine)
         serve()
         os._exit(0)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,26 +35,27 @@ class Peers(contextlib.ExitStack):
 
     def __init__(self) -> None:
         super().__init__()
-        self._address: dict[str, Any] = {}
+        self._addresses: dict[str, dict[str, Any]] = {}
         self._session: Session | None = None
         self._kernel: BlockingKernelClient | None = None
 
-    def address(self) -> dict[str, Any]:
-        """Of our server: its connection file."""
-        if not self._address:
+    def address(self, tier: str = "sandbox") -> dict[str, Any]:
+        """Of our server that confines sessions so far: its connection file."""
+        if tier not in self._addresses:
             directory = self.enter_context(tempfile.TemporaryDirectory())
             file = Path(directory) / "connection.json"
             process = self._process(
-                sys.executable, "-m", "nrepl_py", "serve", "--connection-file", str(file), "--log-level", "error"
-            )
+                sys.executable, "-m", "nrepl_py", "serve", "--connection-file", str(file), "--log-level", "error",
+                "--sandbox", tier, "--allow-degraded", "--port", "0",
+            )  # fmt: skip
             assert process.stdout is not None
             process.stdout.readline()  # the banner: it is listening
-            self._address = json.loads(file.read_text())
-        return self._address
+            self._addresses[tier] = json.loads(file.read_text())
+        return self._addresses[tier]
 
-    def peer(self, codec: str = "msgpack") -> Peer:
-        address = self.address()
-        peer = Peer.open(url=address["url"], token=address["token"], codec=codec)
+    def peer(self, tier: str = "sandbox") -> Peer:
+        address = self.address(tier)
+        peer = Peer.open(url=address["url"], token=address["token"], codec="msgpack")
         self.callback(peer.close)
         return peer
 
@@ -177,6 +179,42 @@ def clone(peers: Peers, scale: float) -> list[Row]:
     return [Row("`clone` to first value", "ipykernel", mine, kernel, "ms", "≥ 40× faster")]
 
 
+def confinement(peers: Peers, scale: float) -> list[Row]:
+    """What a sandbox costs a session's start, beside a bare fork and bubblewrap."""
+    confined, plain = peers.peer("sandbox"), peers.peer("none")
+
+    def clone(peer: Peer) -> None:
+        session = Session(peer)
+        assert session.eval("1+1").value == "2"
+        session.close()
+
+    def fork() -> None:
+        read, write = os.pipe()
+        if os.fork() == 0:
+            os.write(write, repr(eval("1+1")).encode())
+            os._exit(0)
+        os.read(read, 1)
+        for fd in (read, write):
+            os.close(fd)
+        os.wait()
+
+    def bubblewrap() -> None:
+        bwrap = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+        command = [*bwrap, sys.executable, "-I", "-c", "import asyncio, ast, json, logging; print(1+1)"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    peered = [fork, bubblewrap] if shutil.which("bwrap") else [fork]
+    actions = [lambda: clone(confined), lambda: clone(plain), *peered]
+    alternate(3, *actions)
+    ours, none, bare, *wrapped = alternate(int(30 * scale) + 1, *actions)
+    what = "`clone` to first value, confined"
+    rows = [
+        Row(what, "not confined", ours, none, "ms", "≤ 3× as long"),
+        Row(what, "a bare fork of this process", ours, bare, "ms", "–"),
+    ]
+    return rows + [Row(what, "bubblewrap, Python with the same imports", ours, cold, "ms", "–") for cold in wrapped]
+
+
 def prints(peers: Peers, scale: float) -> list[Row]:
     session, kernel = peers.session(), peers.kernel()
     count = 200_000
@@ -279,13 +317,17 @@ def _pss(pid: int) -> float:
     return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
 
 
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def memory(peers: Peers, scale: float) -> list[Row]:
     if not Path("/proc/self/smaps_rollup").exists():
         return []
     peer = peers.peer()
     sessions = [Session(peer) for _ in range(int(45 * scale) + 5)]
-    pids = [int(session.eval("import os; os.getpid()").value or 0) for session in sessions]
-    mine = sorted(map(_pss, pids))[len(pids) // 2]
+    pids = [session.reply["info"]["pid"] for session in sessions]
+    mine = sorted(_pss(pid) + _pss(_parent(pid)) for pid in pids)[len(pids) // 2]  # with its init
     kernel = _pss(int(execute(peers.kernel(), "import os; print(os.getpid())")[2]["content"]["text"]))
     for session in sessions:
         session.close()
@@ -295,6 +337,7 @@ def memory(peers: Peers, scale: float) -> list[Row]:
 ALL: dict[str, Callable[[Peers, float], list[Row]]] = {
     "round-trip": round_trip,
     "clone": clone,
+    "confinement": confinement,
     "prints": prints,
     "interrupt": interrupt,
     "completions": completions,

@@ -105,6 +105,7 @@ class Connection(asyncio.Protocol):
         self._stranger = True
         self._inbox: deque[Frame] = deque()
         self._partial: bytearray | None = None
+        self._boundary = framing.Boundary()
         self._heard = self._pinged = self._full = self._ended = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._websocket = ServerProtocol(
@@ -209,13 +210,7 @@ class Connection(asyncio.Protocol):
     @property
     def _between_messages(self) -> bool:
         """Nothing half-read or waiting: what comes now is the next frame, from its first byte."""
-        return (
-            self.open
-            and not self._stranger
-            and not self._inbox
-            and self._partial is None
-            and not self._websocket.reader.buffer
-        )
+        return self.open and not self._stranger and not self._inbox and self._partial is None and self._boundary.here
 
     # -- handshake ------------------------------------------------------------------------------
 
@@ -305,11 +300,12 @@ class Connection(asyncio.Protocol):
 
     def _take(self, data: bytes) -> None:
         self._websocket.receive_data(data)
+        self._boundary.pass_over(data)
         frames = self._websocket.events_received()
         self._inbox.extend(cast("list[Frame]", frames))
         self._work()
         # A message once begun must be whole in time, or its bytes would be held for ever.
-        if not frames or self._partial is not None or self._websocket.reader.buffer:
+        if not frames or self._partial is not None or not self._boundary.here:
             if self.open and "message" not in self._timers:
                 self._set("message", self._owner.limits.stall_seconds, self._unfinished)
         elif "message" in self._timers:

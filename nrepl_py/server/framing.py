@@ -42,3 +42,46 @@ def whole(data: bytes, first: int) -> bytes | None:
     if len(data) != start + length:
         return None
     return bytes(apply_mask(data[start:], data[start - 4 : start]))
+
+
+class Boundary:
+    """Whether what was read ends between two frames. websockets does not tell: it may hold half a header."""
+
+    __slots__ = ("_head", "_left")
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._left = 0
+
+    @property
+    def here(self) -> bool:
+        """The next byte is the first of a frame."""
+        return not self._head and not self._left
+
+    def pass_over(self, data: bytes) -> None:
+        """These bytes were read."""
+        at = 0
+        while at < len(data):
+            if self._left:
+                step = min(self._left, len(data) - at)
+                self._left -= step
+            else:
+                step = min(_size(self._head) - len(self._head), len(data) - at)
+                self._head += data[at : at + step]
+                if len(self._head) == _size(self._head):
+                    self._left = _length(self._head)
+                    self._head.clear()
+            at += step
+
+
+def _size(head: bytes | bytearray) -> int:
+    """Bytes of a frame's header, or, while it is too short to tell, of as much as tells."""
+    if len(head) < 2:
+        return 2
+    return 2 + {126: 2, 127: 8}.get(head[1] & 0x7F, 0) + (4 if head[1] & _MASKED else 0)
+
+
+def _length(head: bytes | bytearray) -> int:
+    """Bytes of the payload after this header."""
+    short = head[1] & 0x7F
+    return int.from_bytes(head[2 : 2 + {126: 2, 127: 8}[short]]) if short >= 126 else short

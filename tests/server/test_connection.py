@@ -318,6 +318,19 @@ async def test_a_message_never_finished_is_closed(start: bytes) -> None:
         assert await close_code(reader) == 1008
 
 
+@pytest.mark.parametrize("known", [1, 2, 3])
+async def test_half_a_header_read_with_the_message_before_is_no_end(known: int) -> None:
+    """The rest of such a frame may look like a frame, and is none."""
+    inner = b'{"op":"describe","id":"forged"}'
+    disguised = frame(1, inner)  # read as a mask and a payload, where the header before it has gone already
+    first, second = frame(1, b'{"op":"describe","id":"1"}'), b"\x81" + bytes([0x80 | (len(disguised) - 4)]) + disguised
+    async with make_server() as server, upgraded(server) as (reader, writer):
+        writer.write(first + second[:known])
+        assert json.loads((await read_frame(reader))[1])["id"] == "1"
+        writer.write(second[known:])
+        assert json.loads((await read_frame(reader))[1])["status"] == ["error", "unparseable", "done"]
+
+
 async def test_unmasked_frames_are_a_protocol_error() -> None:
     async with make_server() as server, upgraded(server) as (reader, writer):
         writer.write(b"\x81\x02{}")

@@ -54,3 +54,16 @@ def test_what_is_more_or_less_than_one_frame_is_left_to_websockets(payload: byte
 )
 def test_all_others_are_left_to_websockets(frame: bytes) -> None:
     assert framing.whole(frame, framing.TEXT) is None
+
+
+@given(st.lists(st.binary(max_size=300) | st.integers(120, 70_000).map(bytes), max_size=4), st.data())
+def test_the_end_of_a_frame_is_known_wherever_reads_end(payloads: list[bytes], data: st.DataObject) -> None:
+    sent = [Frame(Opcode.TEXT, payload).serialize(mask=True) for payload in payloads]
+    ends = {sum(map(len, sent[:count])) for count in range(len(sent) + 1)}
+    stream, at = b"".join(sent), 0
+    boundary = framing.Boundary()
+    while at < len(stream):
+        step = data.draw(st.integers(1, len(stream) - at))
+        boundary.pass_over(stream[at : at + step])
+        at += step
+        assert boundary.here == (at in ends)

@@ -131,10 +131,12 @@ Report: TypeAlias = Ready | Output | Value | Display | NeedInput | Failure | Fin
 """Fields after those of the wire (`text`, `data`, `mime`, `body`, …) are filled from blobs."""
 
 
-def parse(header: bytes, body: Blob) -> Report:
-    """The report in one frame. Raises `BadFrame`."""
+def parse(header: bytes, body: Blob, max_data: int = MAX_BODY) -> Report:
+    """The report in one frame, whose plain data may have so many bytes. Raises `BadFrame`."""
     try:
         report = _decode(header)
+        if type(report) is Value and report.has_data and max(report.blobs[report.has_text :][:1], default=0) > max_data:
+            raise ValueError(f"more than the {max_data} bytes of data it was asked for")
         return _FILL[type(report)](report, _split(report, body))
     except (msgspec.MsgspecError, ValueError, RecursionError, StopIteration) as error:
         raise BadFrame(f"{type(error).__name__}: {error}") from None

@@ -154,6 +154,7 @@ class Link:
         self.worker_pipes: list[int] = self._fresh_pipes() if pipes else []
         self._stale_pipes = False
         self._held = False
+        self._max_data = 0
         self._ending: asyncio.TimerHandle | None = None
         self._hung_up = False
         self._tail = bytearray()
@@ -168,8 +169,10 @@ class Link:
     def tell_aside(self, header: dict[str, object], *blobs: bytes) -> None:
         self._to_side.send(_frame(header, blobs))
 
-    def run(self, serial: int, header: bytes) -> None:
-        """Send an eval: from here on, what comes through the pipes is its output."""
+    def run(self, serial: int, header: bytes, max_data: int = 0) -> None:
+        """Send an eval: from here on, what comes through the pipes is its output, and so many bytes of
+        plain data may come. Decoded they take many times as much, so nobody gives us what we did not ask for."""
+        self._max_data = max_data
         if self._stale_pipes and len(self._retired) < 2 * _MAX_RETIRED:
             self._retire()
         self._drain()
@@ -225,7 +228,7 @@ class Link:
             return False
         try:
             for header, body in self._inboxes[sock].feed(data):
-                self._report(frames.parse(header, body))
+                self._report(frames.parse(header, body, self._max_data))
         except frames.BadFrame as error:
             self._ignore(sock.fileno())
             self._hung_up = True  # what it does to its channels from here on says nothing new

@@ -19,7 +19,7 @@ _STAGES = ((1, "cancel"), (2, "sigint"))  # the bits of worker/interrupt.py
 def tell(link: Link, message: ToWorker) -> None:
     """Hand the message over; see worker/wire.py for the frames."""
     if isinstance(message, Run):
-        link.run(message.serial, codec.to_json(message))
+        link.run(message.serial, codec.to_json(message), message.max_data if message.data else 0)
     elif isinstance(message, Feed):
         link.tell_aside({"do": "feed", "serial": message.serial}, message.text.encode("utf-8", "surrogatepass"))
     else:

@@ -11,6 +11,7 @@ the ordinary tests play it for ever. `--keep DIRECTORY` keeps what reached somet
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -50,14 +51,24 @@ def _search(name: str, seconds: int, keep: str | None) -> int:
         found = Path(keep or scratch) / name
         found.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tests.fuzz.guided", name, str(seconds), scratch, str(CRASHES), str(found)]
-        done = subprocess.run([*command, str(CORPUS / name)], timeout=seconds + START_SECONDS)
+        command.append(str(CORPUS / name))
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=seconds + START_SECONDS,
+        )
     crashes = sorted(CRASHES.glob(f"{name}-*"))
     if done.returncode or crashes:
+        print(done.stdout, file=sys.stderr)
         for crash in crashes:
             print(f"{name}: replay with: python -m tests.fuzz --replay {crash} {name}", file=sys.stderr)
         return 1
-    print(f"{name}: nothing found in {seconds} s", flush=True)
-    return 0
+    played = re.search(r"number_of_executed_units: (\d+)", done.stdout)
+    print(f"{name}: {played[1] if played else 'no'} inputs in {seconds} s, nothing found", flush=True)
+    return 0 if played else 1
 
 
 if __name__ == "__main__":

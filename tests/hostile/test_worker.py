@@ -175,6 +175,19 @@ def test_numbers_no_client_can_be_sent(attack: Attack) -> None:
     attack.innocent_is_served()
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["unasked", "asked"])
+def test_plain_data_nobody_asked_for(attack: Attack, asked: bool) -> None:
+    """Twenty megabytes of empty lists would take the router more than a gigabyte."""
+    session = attack.session()
+    lie = "say(b'v', b'\\xdd' + (2 * 10**7).to_bytes(4, 'big') + bytes([0x90]) * (2 * 10**7), say='value', serial=1, has_data=True)"
+    code = FORGE.replace("os.write(fd, frame)", "socket.socket(fileno=os.dup(fd)).sendall(frame)")
+    id = session.start(f"{code}sockets = sockets[:1]\n{lie}\nimport time\ntime.sleep(1000)", data=asked)
+    attack.innocent_is_served()
+    last = session.peer.until(id).last
+    assert last["cause"]["kind"] == "lost"
+    assert "trace" in last["cause"]
+
+
 DEATHS = {
     "_exit": ("import os; os._exit(7)", {"kind": "exit", "code": 7}),
     "abort": ("import os; os.abort()", {"kind": "signal", "signal": "SIGABRT"}),

@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 ROOT: Final = "nrepl_py"
@@ -42,26 +43,35 @@ class Lines(logging.Formatter):
         level = record.levelname.lower()
         message = record.getMessage()
         if self._json:
-            head = {"time": _timestamp(record), "level": level, "logger": record.name, "message": message}
+            head = {"time": timestamp(record.created), "level": level, "logger": record.name, "message": message}
             line = json.dumps(head | fields, default=str)
         else:
             rest = "".join(f" {key}={_printable(str(value))}" for key, value in fields.items())
-            line = f"{_timestamp(record)} {level:<7} {record.name}: {_printable(message)}{rest}"
+            line = f"{timestamp(record.created)} {level:<7} {record.name}: {_printable(message)}{rest}"
         # A backstop only: nothing should log a secret in the first place.
         for secret in self._secrets:
             line = line.replace(secret, "[redacted]")
         return line
 
 
-class Writer(logging.Handler):
-    """Writes lines to a descriptor or a file, from a thread; drops and counts what finds no room."""
+def _lost_line(lost: int) -> str:
+    return f"{lost} log lines were dropped: nobody read them"
 
-    def __init__(self, target: int | str, bound: int = QUEUE_LINES) -> None:
-        super().__init__()
-        self.dropped = 0
-        self._path = target if isinstance(target, str) else None
+
+class Writer(logging.Handler):
+    """Writes lines to a descriptor or a file, from a thread; drops and counts what finds no room.
+
+    `tell` makes the line that says how many were dropped, written when lines are taken again."""
+
+    def __init__(self, target: int | str, bound: int = QUEUE_LINES, tell: Callable[[int], str] = _lost_line) -> None:
         # A bare descriptor: a thread stuck in a buffered stream holds its lock, and aborts the exit.
         self._descriptor = _open(target) if isinstance(target, str) else target
+        super().__init__()
+        self._tell = tell
+        # Each is counted by one thread alone: by those who say lines, which hold a lock, and by the one who writes.
+        self._unqueued = self._unwritten = self._told = 0
+        self._torn = False
+        self._path = target if isinstance(target, str) else None
         self._reopen = False
         self._lines: queue.Queue[str | None] = queue.Queue(bound)
         self._thread = threading.Thread(target=self._run, name="nrepl-py log", daemon=True)
@@ -72,10 +82,24 @@ class Writer(logging.Handler):
             line = self.format(record)
         except Exception:
             line = f"a record of {record.name} could not be formatted"
+        self.put(line)
+
+    def put(self, line: str) -> None:
+        """Have a line written; never waits."""
         try:
             self._lines.put_nowait(line)
         except queue.Full:
-            self.dropped += 1
+            self._unqueued += 1
+
+    @property
+    def lost(self) -> int:
+        """Lines dropped since the start."""
+        return self._unqueued + self._unwritten
+
+    @property
+    def dropped(self) -> int:
+        """Those of them of which no line tells yet."""
+        return self.lost - self._told
 
     @property
     def is_file(self) -> bool:
@@ -98,26 +122,35 @@ class Writer(logging.Handler):
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            self._write(line)
-            if self.dropped and self._lines.empty():
-                dropped, self.dropped = self.dropped, 0
-                self._write(f"{dropped} log lines were dropped: nobody read them")
+            if not self._write(line):
+                self._unwritten += 1
+            elif self._lines.empty():
+                self._tell_dropped()
+        self._tell_dropped()
         if self._path is not None:
             os.close(self._descriptor)
 
-    def _write(self, line: str) -> None:
+    def _tell_dropped(self) -> None:
+        dropped = self.dropped
+        if dropped and self._write(self._tell(dropped)):
+            self._told += dropped
+
+    def _write(self, line: str) -> bool:
+        """Whether it could be: the reader may be gone, or the disk full, and then there is nowhere to say so."""
         try:
             if self._reopen and self._path is not None:
                 self._reopen = False
                 opened = _open(self._path)
                 os.close(self._descriptor)
-                self._descriptor = opened
-            rest = (line + "\n").encode("utf-8", "backslashreplace")
+                self._descriptor, self._torn = opened, False
+            # A line that a full disk has torn must not swallow the next one.
+            rest = ("\n" * self._torn + line + "\n").encode("utf-8", "backslashreplace")
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
+                self._torn = bool(rest)
         except OSError:
-            # The reader is gone, or the disk is full: there is nowhere to say so.
-            self.dropped += 1
+            return False
+        return True
 
 
 def setup(level: str, style: Literal["text", "json"], file: str | None = None, secrets: tuple[str, ...] = ()) -> Writer:
@@ -140,12 +173,18 @@ def teardown(writer: Writer) -> None:
     writer.close()
 
 
+def lost() -> int:
+    """Log lines dropped since the start, in this process."""
+    return sum(handler.lost for handler in logging.getLogger(ROOT).handlers if isinstance(handler, Writer))
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since 1970 as ISO 8601, UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"
+
+
 def _open(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-
-
-def _timestamp(record: logging.LogRecord) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
 
 
 def _printable(text: Any) -> str:

@@ -116,7 +116,52 @@ def test_a_reader_that_is_gone_is_no_error() -> None:
     writer.emit(logging.makeLogRecord({"msg": "x"}))
     writer.close()
     os.close(write)
-    assert writer.dropped == 1
+    assert writer.dropped == writer.lost == 1
+
+
+def test_what_a_full_disk_took_is_counted_until_it_can_be_said() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    read, write = os.pipe()
+    told: list[int] = []
+    writer = logs.Writer(full, tell=lambda lost: told.append(lost) or f"lost {lost}")  # type: ignore[func-returns-value]
+    for _ in range(5):
+        writer.put("x")
+    while writer.lost < 5:
+        pass
+    os.dup2(write, full)
+    writer.put("y")
+    with os.fdopen(read) as reader:
+        assert [reader.readline(), reader.readline()] == ["y\n", "lost 5\n"]
+        while writer.dropped:
+            pass
+        writer.put("z")
+        assert reader.readline() == "z\n"
+    writer.close()
+    os.close(write)
+    os.close(full)
+    assert (told, writer.lost) == ([5], 5)
+
+
+def test_a_torn_line_does_not_swallow_the_next() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    writer = logs.Writer(write)
+    writer.put("x" * 1_000_000)
+    while not writer.lost:
+        pass
+    os.set_blocking(write, True)
+    torn = b""
+    os.set_blocking(read, False)
+    with suppress(BlockingIOError):
+        while True:
+            torn += os.read(read, 1 << 20)
+    os.set_blocking(read, True)
+    writer.put("whole")
+    writer.close()
+    os.close(write)
+    with os.fdopen(read, "rb") as reader:
+        assert reader.read() == b"\nwhole\n1 log lines were dropped: nobody read them\n"
+    assert set(torn) == set(b"x")
 
 
 def test_a_file_that_cannot_be_opened_is_said_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from nrepl_py.errors import Busy, QuotaExceeded
 from nrepl_py.evaluators.base import Ref, Spec
 from nrepl_py.ops import Clone, Eval, Sandbox, SessionLimits
-from nrepl_py.server.context import Asker, Connection, Context
+from nrepl_py.server.context import Connection, Context
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.registry import Registry
 from nrepl_py.server.session import Session
@@ -51,7 +51,7 @@ class Core:
             limits=request.limits or SessionLimits(),
         )
         session = Session(self.context, spec, owner, name=request.name)
-        session.cloned_by = Asker(client.number, request.id)
+        session.cloned_by = self.context.asker(client, request)
         session.stream.attach(client.number)
         self.registry.add(session)
 
@@ -61,7 +61,7 @@ class Core:
         if self._is_full(owner):
             raise Busy(f"eval: you have {self.registry.count(owner)} sessions; close one, or wait until an eval ends")
         spec = Spec(ref=Ref(self.new_id(), 1))
-        session = Session(self.context, spec, owner, transient=Asker(client.number, request.id))
+        session = Session(self.context, spec, owner, transient=self.context.asker(client, request))
         session.submit(request, client)
         self.registry.add(session)
         client.transients[request.id] = session.id

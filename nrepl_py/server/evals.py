@@ -10,19 +10,32 @@ from nrepl_py.errors import Busy
 from nrepl_py.evaluators.base import Run
 from nrepl_py.ops import AnyEval, Eval
 from nrepl_py.server import messages
-from nrepl_py.server.context import Connection
+from nrepl_py.server.context import Asker
 from nrepl_py.server.ladder import Ladder
 
 
 class OpenEval:
     """An eval that has been accepted and not yet answered with `done`."""
 
-    __slots__ = ("_input", "_input_bytes", "asker", "client", "id", "ladder", "run", "timed_out", "timeout", "waits")
+    __slots__ = (
+        "_input",
+        "_input_bytes",
+        "asked",
+        "asker",
+        "client",
+        "id",
+        "ladder",
+        "run",
+        "timed_out",
+        "timeout",
+        "waits",
+    )
 
-    def __init__(self, request: AnyEval, serial: int, connection: Connection, most_seconds: float = 0) -> None:
+    def __init__(self, request: AnyEval, serial: int, asked: Asker, most_seconds: float = 0) -> None:
         self.id = request.id
-        self.asker = connection.number
-        self.client = connection.client
+        self.asked = asked
+        self.asker = asked.connection
+        self.client = asked.client.client
         self.timeout = request.timeout
         if most_seconds and (self.timeout is None or self.timeout > most_seconds):
             self.timeout = most_seconds
@@ -30,7 +43,7 @@ class OpenEval:
         self.waits = False
         """Whether the worker waits for input and clients were told."""
         self.ladder: Ladder | None = None
-        self.run = to_run(request, serial, connection.max_data)
+        self.run = to_run(request, serial, asked.client.max_data)
         self._input: deque[str] = deque()
         self._input_bytes = 0
 

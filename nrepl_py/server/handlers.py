@@ -14,7 +14,7 @@ from nrepl_py import ops
 from nrepl_py.errors import DuplicateId, Forbidden, InvalidMessage, NotSupported, Unauthorized, UnsupportedVersion
 from nrepl_py.introspection import completeness
 from nrepl_py.ops import PROTOCOL_VERSION, Request
-from nrepl_py.server.context import Asker, Connection
+from nrepl_py.server.context import Connection
 from nrepl_py.server.core import Core, principal_of
 from nrepl_py.server.describe import describe_ops
 from nrepl_py.server.instructions import CancelTimer
@@ -149,7 +149,7 @@ def interrupt(core: Core, client: Connection, request: ops.Interrupt) -> Fields:
     else:
         session = core.registry.by_id[client.transients[request.interrupt_id]]
         head = {}
-    outcome = session.interrupt(Asker(client.number, request.id), request.interrupt_id, request.all)
+    outcome = session.interrupt(core.context.asker(client, request), request.interrupt_id, request.all)
     core.tidy(session)
     return None if outcome is None else head | done(*outcome, stages=[])
 
@@ -178,14 +178,14 @@ def introspect(core: Core, client: Connection, request: ops.Completions | ops.Si
         raise InvalidMessage("lookup: give 'sym', or 'code' and 'cursor'")
     if request.code is not None and request.cursor is not None and request.cursor > len(request.code):
         raise InvalidMessage(f"{op}: 'cursor' is {request.cursor}, beyond the {len(request.code)} characters of 'code'")
-    session.introspect(request, Asker(client.number, request.id))
+    session.introspect(request, core.context.asker(client, request))
     return None
 
 
 @handles(ops.IsComplete)
 def is_complete(core: Core, client: Connection, request: ops.IsComplete) -> Fields:
     if request.session is not None:
-        core.find(client, request.session).introspect(request, Asker(client.number, request.id))
+        core.find(client, request.session).introspect(request, core.context.asker(client, request))
         return None
     if len(request.code) > MAX_CHECKED:
         raise NotSupported(f"is-complete: name a 'session' to check more than {MAX_CHECKED} characters")

@@ -75,4 +75,4 @@ class Ladder:
         if self._session is not None:
             message["session"] = self._session
         stages = list(self._context.stages(self._ref, self.serial))
-        self._context.reply(asker.connection, message | {"stages": stages} | last)
+        self._context.reply(asker, message | {"stages": stages} | last)

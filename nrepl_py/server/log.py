@@ -32,6 +32,11 @@ class Log:
         """The `seq` of the oldest message kept; `last_seq` + 1 where there is none yet."""
         return self.last_seq - len(self._messages) + 1
 
+    @property
+    def size(self) -> int:
+        """Bytes kept."""
+        return self._bytes
+
     def append(self, message: dict[str, Any], size: int) -> None:
         """Number the message and keep it; `size` is its payload's bytes. Older ones may go."""
         self.last_seq = message["seq"] = self.last_seq + 1

@@ -112,6 +112,8 @@ def weight(report: Report) -> int:
         return weigh(report.text) + weigh(report.mime) + (0 if report.data is UNSET else weigh(report.data))
     if isinstance(report, Display):
         return weigh(report.mime) + weigh(report.metadata)
+    if isinstance(report, Output):
+        return len(report.text)
     if isinstance(report, Failure):
         # The structure repeats the traceback's files, lines and source.
         return 2 * len(report.traceback)

@@ -72,10 +72,10 @@ class Questions:
         self._open.clear()
 
     def _say(self, asker: Asker, fields: dict[str, Any]) -> None:
-        self._context.reply(asker.connection, {"id": asker.id, "session": self._session} | fields)
+        self._context.reply(asker, {"id": asker.id, "session": self._session} | fields)
 
     def _refuse(self, asker: Asker, error: NreplError) -> None:
-        self._context.reply(asker.connection, reply(error, asker.id, self._session))
+        self._context.reply(asker, reply(error, asker.id, self._session))
 
 
 def read_answer(kind: type[Introspection], body: Any) -> dict[str, Any]:

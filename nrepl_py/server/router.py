@@ -7,20 +7,22 @@ What an op does is in `handlers.py`; what a session promises, in `session.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from nrepl_py.errors import Forbidden, Internal, NreplError, Unauthorized, Unavailable, reply
 from nrepl_py.evaluators.base import Ref, Said, WorkerEvent
 from nrepl_py.evaluators.frames import Ready
 from nrepl_py.limits import Limits
-from nrepl_py.server.context import Connection, Context
+from nrepl_py.ops import OPS, EvalOptions
+from nrepl_py.server.context import Asker, Connection, Context, Watch
 from nrepl_py.server.core import UNAUTHORIZED, Core
 from nrepl_py.server.handlers import HANDLERS
 from nrepl_py.server.instructions import CancelTimer, Disconnect, Instruction, SetTimer, Stop, TimerKey
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.registry import Registry
 from nrepl_py.server.requests import to_request, valid_id
+from nrepl_py.server.session import Session
 
 
 def _ignore(where: str, bug: BaseException) -> None:
@@ -32,7 +34,7 @@ class Router:
 
     Connections are numbers chosen by the shell and never used twice. `defaults` holds `python`,
     `preload`, `versions` (for `describe` and `hello`) and `transports`. `on_bug` is told of
-    exceptions that are our fault.
+    exceptions that are our fault, `watch` of every request's end and every session's life.
     """
 
     def __init__(
@@ -48,20 +50,32 @@ class Router:
         check_token: Callable[[str], Principal | None],
         defaults: dict[str, Any],
         on_bug: Callable[[str, BaseException], None] = _ignore,
+        watch: Watch | None = None,
     ) -> None:
-        self._context = Context(limits, clock, stages, memory, evaluator_describe)
+        self._context = Context(limits, clock, stages, memory, evaluator_describe, watch or Watch())
         self._registry = Registry()
         self._core = Core(self._context, self._registry, new_id, check_token, evaluator_capabilities, defaults)
         self._limits = limits
         self._on_bug = on_bug
         self._draining = False
 
+    @property
+    def sessions(self) -> Collection[Session]:
+        """All there are, for who counts them."""
+        return self._registry.by_id.values()
+
+    @property
+    def output_bytes(self) -> int:
+        """What workers have written so far."""
+        return self._context.output_bytes
+
     # -- connections ----------------------------------------------------------------------------
 
-    def connected(self, connection: int, principal: Principal | None) -> list[Instruction]:
-        """A connection is open; without a principal it must say `hello` with a token in time."""
+    def connected(self, connection: int, principal: Principal | None, peer: str | None = None) -> list[Instruction]:
+        """A connection is open; without a principal it must say `hello` with a token in time.
+        `peer` says where it comes from, to those who watch."""
         limits = self._limits
-        self._context.connections[connection] = Connection(connection, principal, limits.max_frame_bytes)
+        self._context.connections[connection] = Connection(connection, principal, limits.max_frame_bytes, peer)
         if principal is None:
             self._context.out.append(SetTimer(("hello", connection), limits.handshake_seconds))
         return self._context.take()
@@ -122,7 +136,9 @@ class Router:
 
     def unparseable(self, connection: int, error: NreplError) -> list[Instruction]:
         """A frame was no message: say so, without an id."""
-        self._context.reply(connection, reply(error))
+        client = self._context.connections.get(connection)
+        if client is not None:
+            self._context.reply(Asker(client, "", None), reply(error))
         return self._context.take()
 
     def _handle(self, client: Connection, message: dict[str, Any]) -> None:
@@ -136,7 +152,7 @@ class Router:
             raise Unavailable("the server is shutting down")
         fields = HANDLERS[kind](self._core, client, request)
         if fields is not None:
-            self._context.reply(client.number, {"id": request.id} | fields)
+            self._context.reply(self._context.asker(client, request), {"id": request.id} | fields)
 
     def _refuse(self, client: Connection, message: dict[str, Any], error: NreplError) -> None:
         ref = message.get("session")
@@ -144,9 +160,17 @@ class Router:
         if client.principal is not None and isinstance(ref, str):
             known = self._registry.lookup(client.principal.name, ref)
         session = known.id if known is not None else valid_id({"id": ref})
-        self._context.reply(client.number, reply(error, valid_id(message), session))
+        self._context.reply(self._asker(client, message), reply(error, valid_id(message), session))
         if isinstance(error, Unauthorized):
             self._context.out.append(Disconnect(client.number, UNAUTHORIZED, "unauthorized"))
+
+    def _asker(self, client: Connection, message: dict[str, Any]) -> Asker:
+        """Who sent a message that may be no request at all."""
+        op, code = message.get("op"), message.get("code")
+        kind = OPS.get(op) if isinstance(op, str) else None
+        runs = kind is not None and issubclass(kind, EvalOptions) and isinstance(code, str)
+        id = valid_id(message) or ""
+        return Asker(client, id, op if kind else None, code if runs else None, self._context.watch.now())
 
     # -- workers --------------------------------------------------------------------------------
 

@@ -122,15 +122,16 @@ class Session:
         first = self.ref.epoch == 1
         self.life = "closed" if first else "dead"
         if self.cloned_by is not None:
-            self._context.reply(self.cloned_by.connection, reply(error, self.cloned_by.id))
+            self._context.reply(self.cloned_by, reply(error, self.cloned_by.id))
             self.cloned_by = None
         for eval in self._drop_queue():
             # The eval never began: a refusal, so not part of the stream, and its id stays free.
             del self.evals[eval.id]
-            self._context.reply(eval.asker, reply(error, eval.id, None if self.transient else self.id))
+            self._context.reply(eval.asked, reply(error, eval.id, None if self.transient else self.id))
 
     def died(self, cause: Cause) -> None:
         """The worker ended unasked: so does everything that was open."""
+        self._context.watch.died(cause)
         if self.life == "starting":
             self.failed(StartFailed(f"the interpreter ended while it started: {cause.last_stderr or cause.kind}"))
             return
@@ -143,7 +144,7 @@ class Session:
         """End it all, now."""
         if self.cloned_by is not None:
             error = StartFailed("the session was closed before it had started")
-            self._context.reply(self.cloned_by.connection, reply(error, self.cloned_by.id))
+            self._context.reply(self.cloned_by, reply(error, self.cloned_by.id))
             self.cloned_by = None
         if self.life == "ready":
             # A worker that is still starting is stopped when it has started: see `Router.started`.
@@ -159,12 +160,13 @@ class Session:
 
     def _reply_clone(self, fields: dict[str, Any]) -> None:
         assert self.cloned_by is not None
-        self._context.reply(self.cloned_by.connection, {"id": self.cloned_by.id} | fields)
+        self._context.reply(self.cloned_by, {"id": self.cloned_by.id} | fields)
         self.cloned_by = None
 
     def _event(self, event: str, cause: Cause | None = None) -> None:
         if self.transient:
             return
+        self._context.watch.session(event, self.id, self.principal, cause)
         message: dict[str, Any] = {"session": self.id, "event": event, "epoch": self.ref.epoch}
         if cause is not None:
             message["cause"] = messages.to_map(cause)
@@ -182,7 +184,7 @@ class Session:
         if len(self.queue) >= self._context.limits.max_queue_evals:
             raise Busy(f"{len(self.queue)} evals wait in this session already; send more when some have ended")
         self._serial += 1
-        eval = OpenEval(request, self._serial, connection, self._most_seconds)
+        eval = OpenEval(request, self._serial, self._context.asker(connection, request), self._most_seconds)
         self.evals[eval.id] = eval
         self.last_active = self._context.clock()
         if self.life == "ready" and self.running is None:
@@ -240,6 +242,7 @@ class Session:
     def _run(self, eval: OpenEval) -> None:
         self.running = eval
         self._asker = eval.asker
+        self._context.watch.running(eval.asked)
         self._context.out.append(Tell(self.ref, eval.run))
         # That it has started is told with the first thing it says, or soon: a short eval is one message.
         self._opening = eval
@@ -258,7 +261,9 @@ class Session:
     def _finish(self, eval: OpenEval, fields: dict[str, Any], size: int = 0) -> None:
         """Say an eval's last message, `done` included."""
         del self.evals[eval.id]
-        self._say(self._head(eval.id) | fields, eval.asker, size)
+        message = self._head(eval.id) | fields
+        self._context.watch.answered(eval.asked, message)
+        self._say(message, eval.asker, size)
 
     def _finish_running(self, fields: dict[str, Any], size: int, last: dict[str, Any]) -> None:
         """The same for the running one, with all that hangs on it; `last` answers its interrupts."""
@@ -316,6 +321,7 @@ class Session:
 
     def _output(self, report: Output) -> None:
         head, asker = self._whose(report.serial)
+        self._context.output_bytes += messages.weight(report)
         for text in messages.pieces(report.text):
             self._say(head | messages.output(report, text), asker, len(text))
 

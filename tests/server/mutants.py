@@ -87,6 +87,20 @@ MUTANTS = [
         "self.last_seq + 1 + (self.last_seq == 9)\n        id",
     ),
     Mutant("the asker gets it twice", "stream", "asker not in to and ", ""),
+    Mutant("an eval's end is not told", "session", "self._context.watch.answered(eval.asked, message)", "pass"),
+    Mutant(
+        "an eval's end is told only to who is there",
+        "session",
+        "        self._context.watch.answered(eval.asked, message)\n",
+        "        if eval.asker in self._context.connections:\n"
+        "            self._context.watch.answered(eval.asked, message)\n",
+    ),
+    Mutant(
+        "a late answer is not told when its asker is gone",
+        "context",
+        "        self.watch.answered(asker, message)\n        if asker.connection in self.connections:\n",
+        "        if asker.connection in self.connections:\n            self.watch.answered(asker, message)\n",
+    ),
     Mutant("it is sent to those who are gone", "stream", " and asker in self._context.connections", ""),
     Mutant("input is reversed", "evals", "self._input.popleft()", "self._input.pop()"),
     Mutant(

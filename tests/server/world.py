@@ -8,6 +8,7 @@ so that a failing schedule shrinks to the few steps that matter.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -18,6 +19,7 @@ from nrepl_py.evaluators.frames import Answer, Display, End, Failure, Finished, 
 from nrepl_py.limits import Limits
 from nrepl_py.ops import Cause, ErrorInfo
 from nrepl_py.server import instructions as do
+from nrepl_py.server.context import Asker, Watch
 from nrepl_py.server.principals import Principal
 
 ANN = Principal("ann", frozenset({"eval"}))
@@ -79,9 +81,33 @@ class Request:
     gave_up: bool = False
 
 
+class Witness(Watch):
+    """Remembers what the watcher is told."""
+
+    def __init__(self) -> None:
+        self.ended: Counter[tuple[int, str]] = Counter()
+        self.outcome: dict[tuple[int, str], list[str]] = {}
+        self.ran: Counter[tuple[int, str]] = Counter()
+        self.lives: dict[str, list[str]] = {}
+
+    def answered(self, asker: Asker, reply: dict[str, Any]) -> None:
+        assert reply["status"][-1] == "done"
+        self.ended[asker.connection, asker.id] += 1
+        self.outcome[asker.connection, asker.id] = reply["status"]
+
+    def running(self, asker: Asker) -> None:
+        self.ran[asker.connection, asker.id] += 1
+
+    def session(self, event: str, session: str, principal: str, cause: Cause | None) -> None:
+        self.lives.setdefault(session, []).append(event)
+
+
 class World:
     def __init__(self, Router: Any) -> None:  # noqa: N803
-        self.router = make_router(Router)
+        self.witness = Witness()
+        self.asked: Counter[tuple[int, str]] = Counter()
+        """How often each request was sent, and so must have ended when all has settled."""
+        self.router = make_router(Router, watch=self.witness)
         self.connections: dict[int, Principal | None] = {}
         self.full: set[int] = set()
         self.workers: dict[Ref, Worker] = {}
@@ -122,6 +148,9 @@ class World:
         for id, request in self.requests.items():
             assert request.answered or request.connection not in self.connections, f"{id} {request} has no done"
             assert request.answered or not request.started or request.session is None, request
+        assert self.witness.ended == +self.asked, "not each request has had one outcome"
+        assert set(self.witness.ran) == {self._sender(code) for code in self.serials.values()}
+        assert max(self.witness.ran.values(), default=1) == 1
         assert not any(session.evals for session in self.sessions.values())
         assert not {key for key in self.timers if key[0] not in ("hello", "tick")}
         for ref, worker in self.workers.items():
@@ -207,6 +236,7 @@ class World:
         connection = next((c for c, p in self.connections.items() if p and p.name == session.principal), None)
         if ids and connection is not None:
             message = {"op": "eval", "id": ids[n % len(ids)], "session": session.id, "code": "again"}
+            self.asked[connection, message["id"]] += 1
             said = self.router.received(connection, message)
             assert len(said) == 1, "accepted twice"
             send = said[0]
@@ -266,7 +296,9 @@ class World:
     def _nonsense(self, n: int) -> None:
         connection = self._connection(n)
         if connection is not None:
-            (send, *_) = self.router.received(connection, ({}, {"op": 3}, {"op": "evl", "id": "1"})[n % 3])
+            message: dict[str, Any] = ({}, {"op": 3}, {"op": "evl", "id": "1"})[n % 3]
+            self.asked[connection, message.get("id", "")] += 1
+            (send, *_) = self.router.received(connection, message)
             assert send.message["status"][0] == "error"
 
     def _worker_starts(self, n: int) -> None:
@@ -382,8 +414,12 @@ class World:
         session = self.sessions.get(request.session or "")
         if session is not None and op in ("eval", "load-file"):
             request.epoch = session.ref.epoch + (session.life == "dead")
+        self.asked[connection, id] += connection in self.connections  # else it is nobody's
         self._carry_out(self.router.received(connection, {"op": op, "id": id, "code": id} | fields))
         return id
+
+    def _sender(self, id: str) -> tuple[int, str]:
+        return self.requests[id].connection, id
 
     def _die(self, ref: Ref) -> None:
         worker = self.workers[ref]
@@ -458,6 +494,8 @@ class World:
         request = self.requests[id]
         assert request.answered == ("late" in message), f"{message} after done, or late before it"
         status = message.get("status", [])
+        if "done" in status:
+            assert set(self.witness.outcome[self._sender(id)]) <= set(status), f"something else was told of {message}"
         if "seq" in message and not request.started and "late" not in message:
             assert "started" in message or set(status) & {"cancelled", "session-died", "session-closed"}, message
         request.started |= "started" in message

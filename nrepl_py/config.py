@@ -47,6 +47,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least level logged")] = "info"
     log_format: Annotated[Literal["text", "json"], Meta(description="a readable line, or one JSON object")] = "text"
     log_file: Annotated[str, Meta(min_length=1, description="file to log to; reopened on SIGHUP")] | None = None
+    audit_file: Annotated[str, Meta(min_length=1, description="JSON lines of who asked what")] | None = None
+    audit_code: Annotated[bool, Meta(description="the audit file holds the code of evals too")] = False
     allow_origins: Annotated[tuple[str, ...], Meta(description="origins of web pages that may connect, exact")] = ()
     allow_hosts: Annotated[tuple[str, ...], Meta(description="further names this server is reached by, exact")] = ()
     insecure: Annotated[bool, Meta(description="listen beyond loopback without TLS (a proxy adds it)")] = False
@@ -61,18 +63,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 NOT_FOR_PROJECTS: Final = frozenset(
-    {
-        "host",
-        "unix",
-        "connection-file",
-        "log-file",
-        "allow-origins",
-        "allow-hosts",
-        "insecure",
-        "sandbox",
-        "network",
-        "allow-degraded",
-    }
+    {"host", "unix", "connection-file", "log-file", "allow-origins", "allow-hosts", "insecure"}
+    | {"audit-file", "audit-code", "sandbox", "network", "allow-degraded"}
 )
 """Who may connect, and where the server writes: the user's own to say."""
 

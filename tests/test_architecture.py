@@ -19,7 +19,10 @@ IO = (
     "asyncio", "concurrent", "ctypes", "multiprocessing", "os", "pathlib", "secrets", "select", "selectors", "signal",
     "socket", "ssl", "subprocess", "tempfile", "threading", "time", "uuid", "random", "websockets", "uvloop",
 )  # fmt: skip
-SHELL = ("app", "auth", "connection", "framing", "listen", "logs", "main", "outbox", "routes")
+SHELL = (
+    *("app", "auth", "connection", "framing", "listen", "logs", "main", "outbox", "routes"),
+    *("audit", "counters", "metrics", "observers"),
+)
 CORE = tuple(
     name for name in IMPORTS if name.startswith("nrepl_py.server.") and name.rpartition(".")[2] not in SHELL
 )  # whatever is new in the server is core until it is named above
@@ -42,11 +45,13 @@ RULES = [
 MAY_IMPORT = {
     "websockets": ("nrepl_py.server.app", "nrepl_py.server.connection", "nrepl_py.server.framing", "nrepl_py.client"),
     "msgpack": ("nrepl_py.codec",),
+    "prometheus_client": ("nrepl_py.server.metrics",),
 }
 MAX_CORE = 4000  # source lines: what one sitting can read
 CORE_PARTS = ("nrepl_py.server", "nrepl_py.worker", "nrepl_py.codec", "nrepl_py.ops")
 ASIDE = (
     *(f"nrepl_py.server.{name}" for name in ("auth", "describe", "listen", "logs", "main", "routes")),  # a program's
+    *(f"nrepl_py.server.{name}" for name in ("audit", "counters", "metrics", "observers")),  # who watches
     *(f"nrepl_py.worker.{name}" for name in ("hooks", "children", "lend", "hosted")),  # how an interpreter is settled
 )
 """What stands beside the way of a message, from a client's frame to the worker's words and back."""

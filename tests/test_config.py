@@ -103,10 +103,15 @@ def test_mistakes_elsewhere_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", sorted(NOT_FOR_PROJECTS))
 def test_a_project_cannot_say_who_may_connect_or_where_we_write(tmp_path: Path, key: str) -> None:
-    value: Any = {"allow-origins": '["http://evil"]', "allow-hosts": '["evil"]', "insecure": "true"} | {
-        "sandbox": '"none"', "network": '"host"', "allow-degraded": "true"
-    }  # fmt: skip
-    value = value.get(key, '"x"')
+    value = {
+        "allow-origins": '["http://evil"]',
+        "allow-hosts": '["evil"]',
+        "insecure": "true",
+        "audit-code": "true",
+        "sandbox": '"none"',
+        "network": '"host"',
+        "allow-degraded": "true",
+    }.get(key, '"x"')
     project(tmp_path, f"{key} = {value}")
     with pytest.raises(ConfigError, match=f"'{key}' cannot be set by a project"):
         load_in(tmp_path)

@@ -110,6 +110,8 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     add("--log-level", choices=("debug", "info", "warning", "error"), help="least level logged (info)")
     add("--log-format", choices=("text", "json"), help="a readable line each, or one JSON object (text)")
     add("--log-file", metavar="PATH", help="file to log to; reopened on SIGHUP (stderr)")
+    add("--audit-file", metavar="PATH", help="file to note in who asked what; reopened on SIGHUP (none)")
+    add("--audit-code", action="store_true", default=None, help="put the code of evals into the audit file too")
     add("--allow-origin", action="append", metavar="ORIGIN", help="a web page's origin that may connect; repeatable")
     add("--allow-host", action="append", metavar="HOST", help="a further name the server is reached by; repeatable")
     add("--sandbox", choices=TIERS, metavar="TIER", help=f"how far sessions are confined: {', '.join(TIERS)}")

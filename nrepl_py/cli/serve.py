@@ -24,6 +24,8 @@ def serve(args: argparse.Namespace) -> int:
         "log_level": args.log_level,
         "log_format": args.log_format,
         "log_file": args.log_file,
+        "audit_file": args.audit_file,
+        "audit_code": args.audit_code,
         "allow_origins": args.allow_origin,
         "allow_hosts": args.allow_host,
         "insecure": args.insecure,

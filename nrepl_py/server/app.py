@@ -16,15 +16,19 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any, Final
 
 from nrepl_py.config import Settings
 from nrepl_py.errors import Internal, NreplError
 from nrepl_py.evaluators.base import Evaluator, Ref, WorkerEvent
 from nrepl_py.ops import PROTOCOL_VERSION
-from nrepl_py.server import auth, instructions, listen
+from nrepl_py.server import auth, instructions, listen, logs
+from nrepl_py.server.audit import Audit
 from nrepl_py.server.connection import Connection
+from nrepl_py.server.counters import Counters, Sample, sample
 from nrepl_py.server.instructions import Instruction, TimerKey
+from nrepl_py.server.observers import Observer, Observers
 from nrepl_py.server.outbox import Encoded
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.router import Router
@@ -38,7 +42,7 @@ DRAIN_SECONDS: Final = 4.5
 OVER_CAP: Final = 100
 """Connections beyond the bound that still get a 503; the ones after them are cut without a word."""
 
-OWNER: Final = Principal("owner", frozenset({"eval"}))
+OWNER: Final = Principal("owner", frozenset({"eval", "observe", "admin"}))
 """Who the server's token stands for: the user who started it."""
 
 
@@ -70,6 +74,10 @@ class Server:
         self._shown = False
         self._closing: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
+        self.audit = Audit(settings.audit_file, settings.audit_code, (self.token,)) if settings.audit_file else None
+        self._counters = Counters()
+        self._observer: Observer = Observers(self._counters, self.audit) if self.audit else self._counters
+        self._metrics: Callable[[], tuple[str, str]] | None = None
         self._router = Router(
             evaluator_describe=evaluator.describe,
             evaluator_capabilities=evaluator.capabilities,
@@ -80,6 +88,7 @@ class Server:
             new_id=lambda: secrets.token_hex(8),
             check_token=self._check_token,
             on_bug=lambda where, bug: log.error("a bug in the router", exc_info=bug, extra={"where": where}),
+            watch=self._observer,
             defaults={
                 "versions": versions(),
                 "transports": [*(["tcp"] if self._wants_tcp else []), *(["unix"] if self.unix else [])],
@@ -110,6 +119,8 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self.evaluator.watch(self._worker_said)
         try:
+            if self.audit is not None:
+                self.audit.open()
             await self.evaluator.open()
             await self._listen()
         except BaseException:
@@ -133,6 +144,7 @@ class Server:
         self._sockets.add(connection)
         self._empty.clear()
         if len(self._sockets) > self.limits.max_connections + OVER_CAP:
+            self._observer.refused(connection.peer, "over-capacity")
             connection.abort()
         return len(self._sockets) <= self.limits.max_connections and self._closing is None
 
@@ -145,6 +157,21 @@ class Server:
         """Who this token stands for."""
         return OWNER if auth.same_token(token, self.token) else None
 
+    def refused(self, connection: Connection, status: HTTPStatus, why: str) -> None:
+        self._observer.refused(connection.peer, status.phrase.lower().replace(" ", "-"), why)
+
+    def metrics(self) -> tuple[str, str]:
+        if self._metrics is None:
+            # Loaded with the first scrape: it takes longer than all else that answers one.
+            from nrepl_py.server.metrics import Page
+
+            self._metrics = Page(self._counters, self._sample)
+        return self._metrics()
+
+    def _sample(self) -> Sample:
+        dropped = {"log": logs.lost(), "audit": self.audit.lost if self.audit else 0}
+        return sample(self._router.sessions, self._open.values(), self._router.output_bytes, dropped)
+
     def opened(self, connection: Connection, principal: Principal | None) -> None:
         self._last_number += 1
         connection.number = self._last_number
@@ -152,7 +179,8 @@ class Server:
         if principal is not None:
             connection.trust()
         log.debug("connected", extra={"connection": connection.number})
-        self._ask(self._router.connected, connection.number, principal)
+        self._observer.connected(connection.number, connection.peer, principal.name if principal else None)
+        self._ask(self._router.connected, connection.number, principal, connection.peer)
 
     def received(self, connection: Connection, message: dict[str, Any]) -> None:
         if message.get("op") != "hello":
@@ -174,6 +202,7 @@ class Server:
     def closed(self, connection: Connection) -> None:
         if self._open.pop(connection.number, None) is not None:
             log.debug("disconnected", extra={"connection": connection.number})
+            self._observer.disconnected(connection.number, connection.peer)
             self._ask(self._router.disconnected, connection.number)
 
     def _check_token(self, token: str) -> Principal | None:
@@ -231,6 +260,7 @@ class Server:
     def _disconnect(self, disconnect: instructions.Disconnect) -> None:
         connection = self._open.get(disconnect.connection)
         if connection is not None:
+            self._observer.refused(connection.peer, disconnect.reason.replace(" ", "-"))
             connection.close(disconnect.code, disconnect.reason)
 
     def _set_timer(self, timer: instructions.SetTimer) -> None:
@@ -269,15 +299,19 @@ class Server:
     async def _start(self, spec: Any) -> None:
         ref = spec.ref
         early = self._starting[ref] = []
+        began = self._observer.now()
         try:
             ready = await self.evaluator.start(spec)
         except NreplError as error:
+            self._observer.start_failed(error.code)
             log.info("a worker did not start", extra={"session": ref.id, "code": error.code})
             self._ask(self._router.start_failed, ref, error)
         except Exception:
+            self._observer.start_failed(Internal.code)
             log.exception("the evaluator failed to start a worker", extra={"session": ref.id})
             self._ask(self._router.start_failed, ref, Internal("the worker could not be started; see the server's log"))
         else:
+            self._observer.worker_started(self._observer.now() - began)
             log.info("worker started", extra={"session": ref.id, "epoch": ref.epoch, "pid": ready.pid})
             self._ask(self._router.started, ref, ready)
         finally:
@@ -333,6 +367,8 @@ class Server:
             timer.cancel()
         self._timers.clear()
         await self._cut(start + DRAIN_SECONDS)
+        if self.audit is not None:
+            self.audit.close()
 
     async def _close_evaluator(self, until: float) -> None:
         try:

@@ -27,7 +27,7 @@ from nrepl_py import codec as codecs
 from nrepl_py.errors import NreplError
 from nrepl_py.limits import Limits
 from nrepl_py.ops import SUBPROTOCOLS
-from nrepl_py.server import auth, framing, routes
+from nrepl_py.server import auth, framing, listen, routes
 from nrepl_py.server.outbox import Outbox
 from nrepl_py.server.principals import Principal
 
@@ -68,6 +68,12 @@ class Owner(Protocol):
     def authenticate(self, token: str) -> Principal | None:
         """Who the token of the handshake stands for."""
 
+    def refused(self, connection: Connection, status: HTTPStatus, why: str) -> None:
+        """A request was refused, by this response."""
+
+    def metrics(self) -> tuple[str, str]:
+        """The page of metrics: its type and its body."""
+
     def opened(self, connection: Connection, principal: Principal | None) -> None:
         """A WebSocket is open; `closed` will follow."""
 
@@ -90,6 +96,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: Owner, guard: auth.Guard, loop: asyncio.AbstractEventLoop) -> None:
         self.number = 0
         """Chosen by the owner in `opened`."""
+        self.peer = ""
+        """Who is at the other end."""
         self.codec = "json"
         self.open = False
         """Messages are taken and sent."""
@@ -143,6 +151,11 @@ class Connection(asyncio.Protocol):
             self._write()
         self._end()
 
+    @property
+    def waiting(self) -> int:
+        """Bytes written that the peer has not taken."""
+        return self._transport.get_write_buffer_size()
+
     def abort(self) -> None:
         """Cut the connection now."""
         self._transport.abort()
@@ -151,9 +164,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.peer = listen.peer(transport)
         limits = self._owner.limits
         self._transport.set_write_buffer_limits(high=limits.outbox_bytes, low=limits.outbox_bytes // 2)
-        self._set("wait", limits.handshake_seconds, self._transport.abort)
+        self._set("wait", limits.handshake_seconds, self._no_request)
         tcp = transport.get_extra_info("socket")
         if tcp is not None and tcp.family != getattr(socket, "AF_UNIX", None):
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -245,7 +259,8 @@ class Connection(asyncio.Protocol):
         if answer is not None:
             self._answer(answer)
             return False
-        if not self._admitted:
+        metrics = request.path == routes.METRICS_PATH  # wanted most when there is no room left
+        if not self._admitted and not metrics:
             # Not before the request has come: clients take an answer ahead of it for a broken server.
             self._answer(routes.text(HTTPStatus.SERVICE_UNAVAILABLE, "This server has all the connections it takes."))
             return False
@@ -258,6 +273,9 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
                 self._set("wait", WRONG_TOKEN_SECONDS, self._wrong_token)
                 return False
+        if metrics:
+            self._answer(routes.private(principal, self._owner.metrics))
+            return False
         return self._upgrade(request, principal)
 
     def _upgrade(self, request: Request, principal: Principal | None) -> bool:
@@ -265,6 +283,7 @@ class Connection(asyncio.Protocol):
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             response.headers.update(dict(routes.SECURITY_HEADERS))
             self._websocket.send_response(response)
+            self._owner.refused(self, HTTPStatus(response.status_code), "This is no handshake of a WebSocket.")
             self._write()
             return False
         self._websocket.send_response(response)
@@ -287,12 +306,15 @@ class Connection(asyncio.Protocol):
         """Answer what is not even a request."""
         self._head = None
         if self._websocket.eof_sent:
+            self._owner.refused(self, status, sentence)
             self._transport.write(_response(routes.text(status, sentence)).serialize())
             self._half_close()
         else:
             self._answer(routes.text(status, sentence))
 
     def _answer(self, answer: routes.Answer) -> None:
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            self._owner.refused(self, answer.status, answer.body.decode().rstrip())
         self._websocket.send_response(_response(answer))
         self._write()
 
@@ -348,6 +370,10 @@ class Connection(asyncio.Protocol):
             self._owner.received(self, message)
 
     # -- ends and deadlines ---------------------------------------------------------------------
+
+    def _no_request(self) -> None:
+        self._owner.refused(self, HTTPStatus.REQUEST_TIMEOUT, "No request came in time.")
+        self._transport.abort()
 
     def _unfinished(self) -> None:
         self.close(1008, "a message begun was not finished in time")

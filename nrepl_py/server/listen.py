@@ -1,4 +1,4 @@
-"""Listening sockets: where a server may listen, and with what rights."""
+"""Listening sockets: where a server may listen, with what rights, and who is at the other end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import stat
+import struct
 from typing import Final
 
 from nrepl_py.config import ConfigError
@@ -46,6 +47,18 @@ def unix(path: str) -> socket.socket:
         raise ConfigError(f"--unix: cannot listen on {path}: {error.strerror or error}") from None
     listener.setblocking(False)
     return listener
+
+
+def peer(transport: asyncio.BaseTransport) -> str:
+    """Who connected, in a word: an address and port, or over a Unix socket the user's number."""
+    connected = transport.get_extra_info("socket")
+    if connected is not None and connected.family == getattr(socket, "AF_UNIX", None):
+        if not hasattr(socket, "SO_PEERCRED"):
+            return "unix"
+        credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return f"uid {struct.unpack('3i', credentials)[1]}"
+    name = transport.get_extra_info("peername")
+    return f"{auth.bracketed(str(name[0]))}:{name[1]}" if name else "gone"
 
 
 def identity(path: str) -> tuple[int, int] | None:

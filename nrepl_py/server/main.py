@@ -21,6 +21,7 @@ from nrepl_py.errors import StartFailed
 from nrepl_py.evaluators.base import Evaluator
 from nrepl_py.server import auth, logs
 from nrepl_py.server.app import Server, versions
+from nrepl_py.server.audit import Audit
 
 log = logging.getLogger(__name__)
 
@@ -104,13 +105,21 @@ class _Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> Any:
         name = signal.Signals(number).name
-        if name == "SIGHUP" and self._writer is not None and self._writer.is_file:
-            self._writer.reopen()
+        files = [] if name != "SIGHUP" else self._reopened()
+        if files:
+            for file in files:
+                file.reopen()
         elif self.signal is None:
             self.signal = name
             self._loop.call_soon_threadsafe(self._event.set)
         elif name == "SIGINT":
             self._force()
+
+    def _reopened(self) -> list[logs.Writer | Audit]:
+        """What a hangup has opened anew; where there is nothing, it means to stop."""
+        audit = self.files[1].audit if self.files is not None else None
+        log = self._writer if self._writer is not None and self._writer.is_file else None
+        return [file for file in (log, audit) if file is not None]
 
     def _force(self) -> None:
         # The process's end is the end of its workers; only files would stay.

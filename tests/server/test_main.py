@@ -161,6 +161,23 @@ def test_the_log_reopens_and_holds_no_token(tmp_path: Path) -> None:
         assert "server stops" in new
 
 
+def test_a_hangup_reopens_the_audit_file_and_does_not_stop(tmp_path: Path) -> None:
+    path = tmp_path / "audit"
+    with running(tmp_path, audit_file=str(path)) as (process, _):
+        server = connection_file.find(str(tmp_path))
+        assert server is not None
+        path.rename(tmp_path / "old")
+        process.send_signal(signal.SIGHUP)
+        with session(server) as client:
+            ask(client, op="clone", id="after")
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        said = [json.loads(line) for line in path.read_text().splitlines()]
+        assert {line["event"] for line in said} >= {"connected", "request", "session-closed"}
+        assert (tmp_path / "old").read_text() == ""
+        assert server.token not in path.read_text()
+
+
 def test_a_unix_socket_alone_says_so(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with running(tmp_path, unix=str(path)) as (process, banner):
@@ -176,7 +193,7 @@ def test_a_unix_socket_alone_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [({"host": "0.0.0.0"}, "--insecure"), ({"log_file": "/missing/log"}, "--log-file"),
-     ({"connection_file": "/missing/x.json"}, "/missing/x.json"), ({"host": "localhost", "unix": "/x" * 99}, "/x/x"),
+     ({"audit_file": "/missing/audit"}, "--audit-file"), ({"connection_file": "/missing/x.json"}, "/missing/x.json"), ({"host": "localhost", "unix": "/x" * 99}, "/x/x"),
      ({"unix": "/missing/s"}, "/missing/s")],
 )  # fmt: skip
 def test_a_server_that_cannot_start_says_why_and_exits_2(

@@ -31,6 +31,8 @@ READING: Final = frozenset(
 REACHING: Final = frozenset({Unauthorized.code, Forbidden.code, UnknownSession.code})
 """Refusals that get a line whatever was asked."""
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class Audit(Observer):
     """Writes the file at `path`, from `open` to `close`; with the code of evals if told so.
@@ -109,7 +111,7 @@ class Audit(Observer):
 
     def _line(self, fields: dict[str, Any]) -> str:
         # ASCII: some tools take other characters than \n for the end of a line.
-        line = json.dumps({"time": logs.timestamp(time.time())} | fields, separators=(",", ":"))
+        line = _encode({"time": logs.timestamp(time.time())} | fields)
         for secret in self._secrets:
             line = line.replace(secret, "[redacted]")
         return line

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -206,6 +208,15 @@ async def test_the_process_is_there_too() -> None:
         found = await scrape(server)
     assert found["process_resident_memory_bytes",] > 1 << 20
     assert found["process_open_fds",] > 0
+
+
+async def test_the_protocol_page_names_every_metric() -> None:
+    page = (Path(__file__).resolve().parents[2] / "protocol.md").read_text("utf-8")
+    async with make_server() as server:
+        families = list(text_string_to_metric_families((await get(server))[2]))
+    names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    told = set(re.findall(r"`(nrepl_\w+)`", page.partition("### Metrics and audit")[2]))
+    assert {name for name in names if name.startswith("nrepl_")} == told
 
 
 # -- what it never says ---------------------------------------------------------------------------

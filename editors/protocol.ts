@@ -140,7 +140,7 @@ export interface CloneRequest {
   idle?: number | null;
 }
 
-/** End a session; open evals end with it. */
+/** End a session; open evals end with it. With `admin` it may be another principal's, by its id. */
 export interface CloseRequest {
   op: "close";
   /** chosen by the client; at most 128 characters */
@@ -149,11 +149,13 @@ export interface CloseRequest {
   session: string;
 }
 
-/** List the principal's sessions. */
+/** List the principal's sessions, or everybody's. */
 export interface LsSessionsRequest {
   op: "ls-sessions";
   /** chosen by the client; at most 128 characters */
   id: string;
+  /** every principal's; needs `admin` */
+  all?: boolean;
 }
 
 /** Run code and relay what it says. */
@@ -313,6 +315,8 @@ export interface ErrorReply {
 export interface HelloReply {
   principal: string;
   capabilities: string[];
+  /** what it may have at once: `sessions`, `evals`, `memory-bytes` */
+  quota: Record<string, number>;
   server: Record<string, string>;
   protocol: Record<string, number>;
   id: string;
@@ -327,7 +331,10 @@ export interface DescribeReply {
   versions: Record<string, unknown>;
   sandbox: Record<string, unknown>;
   limits: Record<string, unknown>;
+  /** of `tcp`, `tls`, `unix` */
   transports: string[];
+  /** others on the network can read along */
+  insecure?: boolean;
   id: string;
   session?: string;
   status?: (Status | ErrorCode)[];
@@ -496,6 +503,7 @@ export interface SessionInfo {
   queued: number;
   clients: number;
   memory: number | null;
+  principal: string;
 }
 
 /** `candidate` replaces the text from `start` to the cursor. */

@@ -59,13 +59,17 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     allow_degraded: Annotated[bool, Meta(description="serve with less, where the machine cannot confine so far")] = (
         False
     )
+    tokens: Annotated[str, Meta(min_length=1, description="file of further tokens, and what they allow")] | None = None
+    certfile: Annotated[str, Meta(min_length=1, description="TLS certificate, PEM; reread on SIGHUP")] | None = None
+    keyfile: Annotated[str, Meta(min_length=1, description="its key, where it is not in the same file")] | None = None
+    allow_uids: Annotated[tuple[int, ...], Meta(description="further users the Unix socket is open to")] = ()
     limits: Limits = Limits()
 
 
 NOT_FOR_PROJECTS: Final = frozenset(
-    {"host", "unix", "connection-file", "log-file", "allow-origins", "allow-hosts", "insecure"}
-    | {"audit-file", "audit-code", "sandbox", "network", "allow-degraded"}
-)
+    ("host", "unix", "connection-file", "log-file", "allow-origins", "allow-hosts", "allow-uids", "insecure", "tokens",
+      "certfile", "keyfile", "audit-file", "audit-code", "sandbox", "network", "allow-degraded")
+)  # fmt: skip
 """Who may connect, and where the server writes: the user's own to say."""
 
 

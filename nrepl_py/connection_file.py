@@ -30,6 +30,10 @@ class ServerFile(NamedTuple):
     unix: str | None = None
     path: str = ""
     """Where the file is; not part of its contents."""
+    tokens: str | None = None
+    """The tokens file it reads: on SIGUSR1, and when one is shown."""
+    certfile: str | None = None
+    """The certificate it shows, where it speaks TLS."""
 
 
 class UnsafeDirectory(Exception):
@@ -54,19 +58,23 @@ def write(server: ServerFile) -> ServerFile:
     first byte. Returns it with its path."""
     path = server.path or os.path.join(runtime_directory(), f"{server.pid}-{os.urandom(4).hex()}.json")
     server = server._replace(path=os.path.abspath(path))
-    contents = {key.replace("_", "-"): value for key, value in server._asdict().items() if key != "path"}
-    temporary = f"{server.path}.{os.urandom(4).hex()}.tmp"
+    write_private(server.path, {k.replace("_", "-"): value for k, value in server._asdict().items() if k != "path"})
+    return server
+
+
+def write_private(path: str, contents: dict[str, Any]) -> None:
+    """Write a file of JSON for this user only: mode 0600 from the first byte, all or nothing."""
+    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
         with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
             json.dump(contents, file, indent=1)
             file.write("\n")
-        os.replace(temporary, server.path)
+        os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    return server
 
 
 def remove(server: ServerFile) -> None:
@@ -156,8 +164,11 @@ def _server(contents: Any, path: str) -> ServerFile:
         versions=contents.get("versions", {}),
         unix=contents.get("unix"),
         path=path,
+        tokens=contents.get("tokens"),
+        certfile=contents.get("certfile"),
     )
-    texts = (server.url, server.token, server.pid_start, server.cwd, server.unix or "")
+    optional = (server.unix, server.tokens, server.certfile)
+    texts = (server.url, server.token, server.pid_start, server.cwd, *(text or "" for text in optional))
     if not all(isinstance(text, str) for text in texts) or type(server.pid) is not int or server.pid <= 0:
         raise ValueError("a field has the wrong type")
     return server._replace(started=float(server.started))

@@ -87,7 +87,7 @@ class Busy(NreplError):
 
 
 class QuotaExceeded(NreplError):
-    """The principal has as many sessions as it may have; close one."""
+    """The principal has as many sessions, or open evals, as it may have; close one, or wait for a `done`."""
 
     code = "quota-exceeded"
 

@@ -16,10 +16,21 @@ from nrepl_py.codec import MAX_DEPTH
 _Count = Annotated[int, Meta(ge=1)]
 _Zero = Annotated[int, Meta(ge=0)]
 _Bytes = Annotated[int, Meta(ge=1024)]
+_Most = Annotated[int, Meta(ge=0)] | None
 _Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 
 MIN_FRAME: Final = 1 << 16
 """Bytes; the smallest `max-frame` a client may ask for: one output message with its envelope always fits."""
+
+
+class Quota(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True):
+    """What one principal may have at once; None: as much as the server's own bounds allow."""
+
+    sessions: _Most = None
+    evals: _Most = None
+    """Running or queued, in all sessions together."""
+    memory_bytes: _Most = None
+    """Of all sessions together; it is the sandbox that keeps it."""
 
 
 class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -41,8 +52,18 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     # 32: completion while typing asks a few at a time; past it the worker is not answering anyway.
     max_open_questions: Annotated[_Count, Meta(description="introspection requests open in one session")] = 32
     max_stdin_bytes: Annotated[_Bytes, Meta(description="input buffered for one eval before it is read")] = 1 << 20
+    # 1000: far more than an editor has open, and no more memory than a server for several people has.
     max_sessions_per_principal: Annotated[_Count, Meta(description="sessions one principal may hold")] = 1000
+    # 1000: below the 1024 descriptors a process may often have at most, for their share of them.
     max_connections: Annotated[_Count, Meta(description="connections open at once")] = 1000
+    # 5000: what one connection reaches with evals one after the other; past it, it is read no further for a moment.
+    max_messages_per_second: Annotated[_Count, Meta(description="messages taken from one connection, lastingly")] = 5000
+    # 10,000: a notebook's worth sent ahead is taken at once; a flood has the loop for less than a second.
+    max_messages_burst: Annotated[_Count, Meta(description="messages taken from one connection at once")] = 10_000
+    # 60: a token cannot be guessed at any rate; this bounds the work and the log lines of those who try.
+    max_wrong_tokens_per_minute: Annotated[
+        _Count, Meta(description="wrong tokens taken from one address (or user of a Unix socket), lastingly")
+    ] = 60
     # 8 MiB: minutes of ordinary output, and a thousand sessions still fit in a server's memory.
     log_bytes: Annotated[_Bytes, Meta(description="stream messages kept for one session")] = 8 << 20
     outbox_bytes: Annotated[_Bytes, Meta(description="messages waiting for one connection")] = 8 << 20

@@ -48,6 +48,13 @@ STATUSES: dict[str, str] = {
     "oom": "the worker was killed for using too much memory",
 }
 
+CAPABILITIES: dict[str, str] = {
+    "observe": "see what is in the principal's sessions; runs and changes nothing",
+    "eval": "everything in the principal's own sessions",
+    "admin": "list and close the sessions of every principal",
+}
+"""What a token may allow. `describe` and the like need no more than a token."""
+
 
 TIERS = ("none", "process", "landlock", "sandbox", "strict")
 Tier = Literal["none", "process", "landlock", "sandbox", "strict"]
@@ -111,6 +118,7 @@ class SessionInfo(Record, omit_defaults=False):
     queued: int
     clients: int
     memory: int | None
+    principal: str
 
 
 class Completion(Record):
@@ -187,6 +195,7 @@ class Reply(Record, kw_only=True):
 class HelloReply(Reply):
     principal: str
     capabilities: list[str]
+    quota: Annotated[dict[str, int], Meta(description="what it may have at once: `sessions`, `evals`, `memory-bytes`")]
     server: dict[str, str]
     protocol: dict[str, int]
 
@@ -196,7 +205,8 @@ class DescribeReply(Reply):
     versions: dict[str, Any]
     sandbox: dict[str, Any]
     limits: dict[str, Any]
-    transports: list[str]
+    transports: Annotated[list[str], Meta(description="of `tcp`, `tls`, `unix`")]
+    insecure: Annotated[bool, Meta(description="others on the network can read along")] | UnsetType = UNSET
 
 
 class CloneReply(Reply):
@@ -289,6 +299,9 @@ class Request(Record, kw_only=True, tag_field="op"):
     errors: ClassVar[tuple[str, ...]] = ()
     reply: ClassVar[type[Reply]] = Reply
     capability: ClassVar[str | None] = None
+    """Which one the op needs; None: any token is enough."""
+    also: ClassVar[str | None] = None
+    """Another one that is enough too."""
 
     id: Id
 
@@ -336,19 +349,22 @@ class Clone(Request, kw_only=True, tag="clone"):
 
 
 class Close(Request, kw_only=True, tag="close"):
-    """End a session; open evals end with it."""
+    """End a session; open evals end with it. With `admin` it may be another principal's, by its id."""
 
     statuses = ("done", "session-closed")
     errors = ("unknown-session",)
     capability = "eval"
+    also = "admin"
 
     session: SessionRef
 
 
 class LsSessions(Request, kw_only=True, tag="ls-sessions"):
-    """List the principal's sessions."""
+    """List the principal's sessions, or everybody's."""
 
     reply = SessionsReply
+
+    all: Annotated[bool, Meta(description="every principal's; needs `admin`")] = False
 
 
 class EvalOptions(Request, kw_only=True):
@@ -358,7 +374,9 @@ class EvalOptions(Request, kw_only=True):
         "need-input", "input-done", "done", "eval-error", "interrupted", "timeout", "cancelled", "truncated",
         "not-plain", "exit", "session-died", "session-restarted", "session-closed", "oom",
     )  # fmt: skip
-    errors = ("unknown-session", "duplicate-id", "busy", "start-failed", "no-capacity", "not-supported")
+    errors = (
+        "unknown-session", "duplicate-id", "busy", "quota-exceeded", "start-failed", "no-capacity", "not-supported",
+    )  # fmt: skip
     reply = EvalReply
     capability = "eval"
 
@@ -421,7 +439,8 @@ class Completions(Request, kw_only=True, tag="completions"):
 
     errors = ("unknown-session", "unavailable", "busy")
     reply = CompletionsReply
-    capability = "eval"
+    capability = "observe"
+    also = "eval"
 
     session: SessionRef
     code: str
@@ -435,7 +454,8 @@ class SignatureOp(Request, kw_only=True, tag="signature"):
 
     errors = ("unknown-session", "unavailable", "busy")
     reply = SignatureReply
-    capability = "eval"
+    capability = "observe"
+    also = "eval"
 
     session: SessionRef
     code: str
@@ -448,7 +468,8 @@ class Lookup(Request, kw_only=True, tag="lookup"):
 
     errors = ("unknown-session", "unavailable", "busy", "not-found", "invalid-message")
     reply = LookupReply
-    capability = "eval"
+    capability = "observe"
+    also = "eval"
 
     session: SessionRef
     sym: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None

@@ -29,6 +29,7 @@ PATIENCE = 10  # seconds for what ends to be gone; ten times the server's own gr
 # it marks their processes. Its name is short, since a Unix socket's path may have 107 bytes at most.
 _HOME = Path(tempfile.mkdtemp(prefix="nrepl-"))
 os.environ.update({"XDG_RUNTIME_DIR": str(_HOME / "run"), "TMPDIR": str(_HOME / "tmp")})
+os.environ["XDG_CONFIG_HOME"] = str(_HOME / "config")  # where nobody has tokens
 tempfile.tempdir = str(_HOME / "tmp")
 for _name in ("run", "tmp"):
     (_HOME / _name).mkdir(mode=0o700)

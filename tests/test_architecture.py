@@ -20,7 +20,7 @@ IO = (
     "socket", "ssl", "subprocess", "tempfile", "threading", "time", "uuid", "random", "websockets", "uvloop",
 )  # fmt: skip
 SHELL = (
-    *("app", "auth", "connection", "framing", "listen", "logs", "main", "outbox", "routes"),
+    *("app", "auth", "connection", "door", "framing", "listen", "logs", "main", "outbox", "peers", "routes", "tls"),
     *("audit", "counters", "metrics", "observers"),
 )
 CORE = tuple(
@@ -50,7 +50,8 @@ MAY_IMPORT = {
 MAX_CORE = 4000  # source lines: what one sitting can read
 CORE_PARTS = ("nrepl_py.server", "nrepl_py.worker", "nrepl_py.codec", "nrepl_py.ops")
 ASIDE = (
-    *(f"nrepl_py.server.{name}" for name in ("auth", "describe", "listen", "logs", "main", "routes")),  # a program's
+    *(f"nrepl_py.server.{name}" for name in ("auth", "describe", "listen", "logs", "main", "routes", "tls")),
+    *(f"nrepl_py.server.{name}" for name in ("door", "pace", "peers")),  # with the line above, a program's
     *(f"nrepl_py.server.{name}" for name in ("audit", "counters", "metrics", "observers")),  # who watches
     *(f"nrepl_py.worker.{name}" for name in ("hooks", "children", "lend", "hosted")),  # how an interpreter is settled
 )

@@ -111,6 +111,7 @@ def test_a_project_cannot_say_who_may_connect_or_where_we_write(tmp_path: Path, 
         "sandbox": '"none"',
         "network": '"host"',
         "allow-degraded": "true",
+        "allow-uids": "[1]",
     }.get(key, '"x"')
     project(tmp_path, f"{key} = {value}")
     with pytest.raises(ConfigError, match=f"'{key}' cannot be set by a project"):

@@ -33,7 +33,12 @@ async def opened(args: argparse.Namespace, codec: Literal["msgpack", "json"] = "
     with ExitStack() as stack:
         try:
             connection = await aio.connect(
-                args.url, unix=args.unix, directory=args.directory, file=args.connection_file, codec=codec
+                args.url,
+                unix=args.unix,
+                directory=args.directory,
+                file=args.connection_file,
+                cafile=args.cafile,
+                codec=codec,
             )
         except NoServer as error:
             if any(where):

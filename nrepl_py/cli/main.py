@@ -24,6 +24,10 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell reports for a program whose reader went away: 128 + SIGPIPE."""
 
+_DEFAULT_TOKENS = "($XDG_CONFIG_HOME/nrepl-py/tokens.json, where there is one)"
+
+_SUBCOMMANDS: Any = {"dest": "subcommand", "required": True, "metavar": "COMMAND"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. Raises SystemExit for usage errors and `--help`."""
@@ -95,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="as one JSON object")
     stop = command("stop", "manage:stop", "stop the server, and wait until it has ended")
     _files(stop)
+    _token(command("token", "", "say who else may use a server, and for what").add_subparsers(**_SUBCOMMANDS))
     return parser
 
 
@@ -118,6 +123,45 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     add("--network", choices=("none", "host"), help="what confined sessions may have of the network (none)")
     add("--allow-degraded", action="store_true", default=None, help="serve with less where the machine cannot do that")
     add("--insecure", action="store_true", default=None, help="listen beyond this machine without TLS")
+    add("--certfile", metavar="PATH", help="TLS certificate and what signed it, PEM; read again on SIGHUP")
+    add("--keyfile", metavar="PATH", help="its key, where it is not in the same file")
+    add("--tokens", metavar="PATH", help=f"tokens of others than you, see nrepl-py token {_DEFAULT_TOKENS}")
+    add("--allow-uid", action="append", type=int, metavar="UID", help="a user the Unix socket is open to; repeatable")
+
+
+def _token(commands: Any) -> None:
+    """The subcommands of `token`."""
+    create = commands.add_parser(
+        "create",
+        help="make a token and print it; it cannot be had again",
+        description="Make a token and print it, once. The file keeps its hash only. Servers that run know it at once.",
+    )
+    create.add_argument("name", metavar="NAME", help="what it is called; its sessions are this principal's")
+    create.add_argument(
+        "--capability",
+        action="append",
+        choices=("eval", "observe", "admin"),
+        help="eval: all in its own sessions; observe: see them; admin: list and close everybody's; repeatable (eval)",
+    )
+    create.add_argument("--principal", metavar="NAME", help="whose sessions it opens, where that is another than NAME")
+    create.add_argument("--sessions", type=int, metavar="N", help="sessions it may have at once")
+    create.add_argument("--evals", type=int, metavar="N", help="evals that may run or wait at once, in all of them")
+    create.add_argument("--memory", type=int, metavar="BYTES", help="memory of its sessions together")
+    create.add_argument("--tier", action="append", help="a sandbox tier it may ask for; repeatable (all)")
+    create.add_argument("--expires", type=float, metavar="SECONDS", help="until it is no longer valid")
+    listed = commands.add_parser("list", help="list the tokens, without the tokens themselves")
+    listed.add_argument("--json", action="store_true", help="as one JSON list")
+    revoke = commands.add_parser(
+        "revoke",
+        help="make a token invalid, and disconnect who has used it",
+        description="Make a token invalid, and disconnect who has used it, at once. Its sessions live on, as after any "
+        "disconnection; who started the server sees and closes them.",
+    )
+    revoke.add_argument("name", metavar="NAME", help="what it is called")
+    for parser, run in (create, "create"), (listed, "list_"), (revoke, "revoke"):
+        parser.set_defaults(run=f"tokens:{run}")
+        parser.add_argument("--tokens", metavar="PATH", help=f"the tokens file {_DEFAULT_TOKENS}")
+        parser.add_argument("--connection-file", metavar="PATH", help="a server to tell whose connection file is PATH")
 
 
 def _eval(parser: argparse.ArgumentParser) -> None:
@@ -137,8 +181,9 @@ def _session_options(parser: argparse.ArgumentParser) -> None:
 def _where(parser: argparse.ArgumentParser) -> None:
     """Which server; a token is never given on the command line, where everyone can read it."""
     where: Any = parser.add_argument_group("which server", "The token is in the file NREPL_PY_TOKEN_FILE names.")
-    where.add_argument("--url", help="its address, ws://HOST:PORT")
+    where.add_argument("--url", help="its address, ws://HOST:PORT or wss://HOST:PORT")
     where.add_argument("--unix", metavar="PATH", help="its Unix socket")
+    where.add_argument("--cafile", metavar="PATH", help="who signed its certificate, PEM (NREPL_PY_CAFILE)")
     _files(where)
 
 

@@ -90,7 +90,9 @@ def _ask(args: argparse.Namespace, question: Callable[[Any], Awaitable[Any]]) ->
     from nrepl_py.client import aio
 
     async def ask() -> Any:
-        connection = aio.connect(args.url, unix=args.unix, directory=args.directory, file=args.connection_file)
+        connection = aio.connect(
+            args.url, unix=args.unix, directory=args.directory, file=args.connection_file, cafile=args.cafile
+        )
         async with connection as client:
             return await question(client)
 

@@ -7,6 +7,7 @@ import os
 import sys
 
 from nrepl_py.client.address import TOKEN_FILE
+from nrepl_py.client.trust import CAFILE
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -32,9 +33,13 @@ def serve(args: argparse.Namespace) -> int:
         "sandbox": args.sandbox,
         "network": args.network,
         "allow_degraded": args.allow_degraded,
+        "tokens": args.tokens,
+        "certfile": args.certfile,
+        "keyfile": args.keyfile,
+        "allow_uids": args.allow_uid,
     }
-    # A client's variable, which may well be set where a server is started.
-    environ = {name: value for name, value in os.environ.items() if name != TOKEN_FILE}
+    # Clients' variables, which may well be set where a server is started.
+    environ = {name: value for name, value in os.environ.items() if name not in (TOKEN_FILE, CAFILE)}
     try:
         settings = config.load(flags, config=args.config, environ=environ)
     except config.ConfigError as error:

@@ -28,6 +28,8 @@ class Address(NamedTuple):
     url: str
     token: str | None
     unix: str | None = None
+    certfile: str | None = None
+    """The file of the certificate it shows, as its connection file says."""
 
     def __str__(self) -> str:
         return self.unix or self.url
@@ -63,8 +65,12 @@ def resolve(
     """The address to connect to. Raises `NoServer`."""
     if url is None and unix is None:
         server = find(directory, file)
-        return Address(server.url, token or server.token, server.unix)
-    return Address(url or "ws://localhost/", token or _token_from_environment() or _token_of(url, unix), unix)
+        return Address(server.url, token or server.token, server.unix, server.certfile)
+    token = token or _token_from_environment()
+    known = None if token and not (url or "").startswith("wss://") else _known(url, unix)
+    if known is None:
+        return Address(url or "ws://localhost/", token, unix)
+    return Address(url or "ws://localhost/", token or known.token, unix, known.certfile)
 
 
 def _token_from_environment() -> str | None:
@@ -78,8 +84,8 @@ def _token_from_environment() -> str | None:
         raise NoServer(f"{TOKEN_FILE}={path}: the token cannot be read: {error}") from None
 
 
-def _token_of(url: str | None, unix: str | None) -> str | None:
-    """The token of a server of this user's at that address."""
+def _known(url: str | None, unix: str | None) -> connection_file.ServerFile | None:
+    """The server of this user's at that address."""
     try:
         servers = connection_file.servers()
     except (OSError, connection_file.UnsafeDirectory):
@@ -87,5 +93,5 @@ def _token_of(url: str | None, unix: str | None) -> str | None:
     for server in servers:
         same = url is not None and server.url.rstrip("/") == url.rstrip("/")
         if same or (unix is not None and server.unix == os.path.abspath(unix)):
-            return server.token
+            return server
     return None

@@ -17,6 +17,7 @@ import asyncio
 import math
 import os
 import secrets
+import ssl
 import tokenize
 from collections.abc import Callable, Generator
 from typing import Any, Final, Literal, TypedDict, Unpack
@@ -26,6 +27,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from nrepl_py import codec, errors
+from nrepl_py.client import trust
 from nrepl_py.client.address import Address, NoServer, resolve
 from nrepl_py.client.connection import Connection, ConnectionLost
 from nrepl_py.client.results import EvalResult
@@ -403,9 +405,10 @@ class connect:  # noqa: N801 - used like a function
     Without `url` or `unix`, the server whose connection file is `file`, else the one started in
     `directory` (default: the current one) or nearest above it. `token` is only needed for a server
     that this user's connection files do not know (or name its file in `NREPL_PY_TOKEN_FILE`).
-    `codec`: `msgpack` or `json`. `max_frame`, `max_value`: bytes of the largest message taken, and
-    of `data` and `mime` beyond that. Raises `NoServer`, `Unauthorized`, `Forbidden`,
-    `UnsupportedVersion`.
+    `wss://` is checked against the system's trust store and the authorities in the file `cafile` (or
+    in the one that `NREPL_PY_CAFILE` names). `codec`: `msgpack` or `json`. `max_frame`, `max_value`:
+    bytes of the largest message taken, and of `data` and `mime` beyond that. Raises `NoServer`,
+    `Unauthorized`, `Forbidden`, `UnsupportedVersion`.
     """
 
     def __init__(
@@ -416,12 +419,14 @@ class connect:  # noqa: N801 - used like a function
         directory: str | None = None,
         *,
         file: str | None = None,
+        cafile: str | None = None,
         codec: Literal["msgpack", "json"] = "msgpack",
         client_name: str = "nrepl-py",
         max_frame: int = MAX_FRAME,
         max_value: int = MAX_VALUE,
     ) -> None:
         self._where = (url, token, unix, directory, file)
+        self._cafile = cafile
         self._codec = codec
         self._name = client_name
         self._max_frame = max_frame
@@ -460,6 +465,9 @@ class connect:  # noqa: N801 - used like a function
 
     async def _handshake(self, address: Address) -> websockets.asyncio.client.ClientConnection:
         options: dict[str, Any] = {"unix": True, "path": address.unix} if address.unix else {}
+        context = trust.context(address, self._cafile)
+        if context is not None:
+            options["ssl"] = context
         try:
             return await websockets.asyncio.client.connect(
                 "ws://localhost/" if address.unix else address.url,
@@ -476,6 +484,8 @@ class connect:  # noqa: N801 - used like a function
             )
         except InvalidStatus as refused:
             raise _refusal(refused) from None
+        except ssl.SSLCertVerificationError as error:
+            raise trust.untrusted(address, error) from None
         except TimeoutError:
             raise NoServer(f"nothing answered at {address} within {OPEN_SECONDS} s") from None
         except (OSError, WebSocketException, InvalidHandshake, ValueError) as error:
@@ -494,7 +504,7 @@ def _refusal(refused: InvalidStatus) -> errors.NreplError:
     """The error an HTTP status at the handshake stands for."""
     status = refused.response.status_code
     said = bytes(refused.response.body or b"").decode("utf-8", "replace").strip()
-    if status == 401:
+    if status in (401, 429):
         return errors.Unauthorized(said or "the server does not know this token")
     if status == 403:
         return errors.Forbidden(said or "the server refuses connections by this name")

@@ -23,15 +23,19 @@ from nrepl_py.config import Settings
 from nrepl_py.errors import Internal, NreplError
 from nrepl_py.evaluators.base import Evaluator, Ref, WorkerEvent
 from nrepl_py.ops import PROTOCOL_VERSION
-from nrepl_py.server import auth, instructions, listen, logs
+from nrepl_py.server import auth, instructions, listen, logs, peers
 from nrepl_py.server.audit import Audit
-from nrepl_py.server.connection import Connection
+from nrepl_py.server.connection import CLOSE_SECONDS, Connection
+from nrepl_py.server.core import UNAUTHORIZED
 from nrepl_py.server.counters import Counters, Sample, sample
+from nrepl_py.server.door import Door
 from nrepl_py.server.instructions import Instruction, TimerKey
 from nrepl_py.server.observers import Observer, Observers
 from nrepl_py.server.outbox import Encoded
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.router import Router
+from nrepl_py.server.tls import Certificate
+from nrepl_py.tokens import new_token
 from nrepl_py.version import __version__
 
 log = logging.getLogger(__name__)
@@ -39,11 +43,11 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS: Final = 4.5
 """For a whole stop: workers, clients, evaluator. A supervisor is promised an exit within 5 s."""
 
+RECHECK_SECONDS: Final = 3600
+"""The longest wait for the next token to expire: timers do not count the time a machine sleeps."""
+
 OVER_CAP: Final = 100
 """Connections beyond the bound that still get a 503; the ones after them are cut without a word."""
-
-OWNER: Final = Principal("owner", frozenset({"eval", "observe", "admin"}))
-"""Who the server's token stands for: the user who started it."""
 
 
 class Server:
@@ -55,7 +59,9 @@ class Server:
     def __init__(self, settings: Settings, evaluator: Evaluator, *, token: str | None = None) -> None:
         self.settings = settings
         self.limits = settings.limits
-        self.token = token or auth.new_token()
+        self.token = token or new_token()
+        self.door = Door(self.token, settings.tokens, settings.limits, self._recheck_soon)
+        self.certificate = Certificate(settings.certfile, settings.keyfile) if settings.certfile else None
         self.host = settings.host
         self.port: int | None = None
         self.unix = os.path.abspath(settings.unix) if settings.unix else None
@@ -71,7 +77,9 @@ class Server:
         self._queue: deque[Instruction] = deque()
         self._dirty: list[Connection] = []
         self._carrying_out = False
-        self._shown = False
+        self._asking: Connection | None = None
+        self._shown: Principal | None = None
+        self._rechecking: asyncio.Handle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self.audit = Audit(settings.audit_file, settings.audit_code, (self.token,)) if settings.audit_file else None
@@ -91,7 +99,8 @@ class Server:
             watch=self._observer,
             defaults={
                 "versions": versions(),
-                "transports": [*(["tcp"] if self._wants_tcp else []), *(["unix"] if self.unix else [])],
+                "transports": self.transports,
+                "insecure": self.insecure,
             },
         )
         self._actions: dict[type, Callable[[Any], object]] = {
@@ -111,7 +120,25 @@ class Server:
         """Where clients on this machine connect; beside a Unix socket alone, what they write as `Host`."""
         if self.port is None:
             return "ws://localhost"
-        return f"ws://{auth.bracketed('127.0.0.1' if auth.is_wildcard(self.host) else self.host)}:{self.port}"
+        scheme = "wss" if self.certificate else "ws"
+        return f"{scheme}://{auth.bracketed('127.0.0.1' if auth.is_wildcard(self.host) else self.host)}:{self.port}"
+
+    @property
+    def transports(self) -> list[str]:
+        """What clients connect by: of `tcp`, `tls` and `unix`."""
+        over_tcp = ["tls" if self.certificate else "tcp"] if self._wants_tcp else []
+        return over_tcp + (["unix"] if self.unix else [])
+
+    @property
+    def insecure(self) -> bool:
+        """Whether others on the network can read along."""
+        return self._wants_tcp and self.certificate is None and not auth.is_loopback(self.host)
+
+    def reload(self) -> None:
+        """Read the certificate and the tokens again; who is no longer let in has to leave."""
+        if self.certificate is not None:
+            self.certificate.reload()
+        self.door.refresh()
 
     async def __aenter__(self) -> Server:
         """Listen. Raises `ConfigError` with a sentence for the user where that cannot be, and
@@ -121,8 +148,10 @@ class Server:
         try:
             if self.audit is not None:
                 self.audit.open()
+            self.door.open()
             await self.evaluator.open()
             await self._listen()
+            self._recheck()
         except BaseException:
             await self.aclose()
             raise
@@ -153,9 +182,8 @@ class Server:
         if not self._sockets:
             self._empty.set()
 
-    def authenticate(self, token: str) -> Principal | None:
-        """Who this token stands for."""
-        return OWNER if auth.same_token(token, self.token) else None
+    def authenticate(self, token: str, peer: str) -> Principal | None:
+        return self.door.authenticate(token, peer)
 
     def refused(self, connection: Connection, status: HTTPStatus, why: str) -> None:
         self._observer.refused(connection.peer, status.phrase.lower().replace(" ", "-"), why)
@@ -177,6 +205,7 @@ class Server:
         connection.number = self._last_number
         self._open[connection.number] = connection
         if principal is not None:
+            connection.principal = principal
             connection.trust()
         log.debug("connected", extra={"connection": connection.number})
         self._observer.connected(connection.number, connection.peer, principal.name if principal else None)
@@ -186,9 +215,10 @@ class Server:
         if message.get("op") != "hello":
             self._ask(self._router.received, connection.number, message)
             return
-        self._shown = False
+        self._asking, self._shown = connection, None
         self._ask(self._router.received, connection.number, message)
-        if self._shown:
+        if self._shown is not None and connection.principal is None:
+            connection.principal = self._shown
             connection.trust()
         connection.max_frame = self._router.max_frame(connection.number)
         connection.max_value = self._router.max_value(connection.number)
@@ -206,10 +236,27 @@ class Server:
             self._ask(self._router.disconnected, connection.number)
 
     def _check_token(self, token: str) -> Principal | None:
-        """For the router: as `authenticate`, and remembers that the token was right."""
-        principal = self.authenticate(token)
-        self._shown = principal is not None
-        return principal
+        """For the router: who this token, that came in a `hello`, stands for; remembers it. Raises `TooMany`."""
+        assert self._asking is not None
+        self._shown = self.door.authenticate(token, self._asking.source)
+        return self._shown
+
+    def _recheck_soon(self) -> None:
+        # Not at once: a token is being looked at.
+        self._loop.call_soon(self._recheck)
+
+    def _recheck(self) -> None:
+        """Close the connections whose token stands no longer for what it did; again when the next one expires."""
+        for connection in list(self._open.values()):
+            if connection.principal is not None and not self.door.stands(connection.principal):
+                connection.close(UNAUTHORIZED, "this token was revoked, changed, or has expired")
+        self._set_recheck(self.door.next_expiry())
+
+    def _set_recheck(self, seconds: float | None) -> None:
+        if self._rechecking is not None:
+            self._rechecking.cancel()
+        if seconds is not None and self._closing is None:
+            self._rechecking = self._loop.call_later(min(seconds, RECHECK_SECONDS), self._recheck)
 
     # -- the router's answers -------------------------------------------------------------------
 
@@ -332,12 +379,17 @@ class Server:
     async def _listen(self) -> None:
         allowed = self.settings.allow_hosts, self.settings.allow_origins
         if self._wants_tcp:
-            listener = await listen.tcp(self.host, self.settings.port or 0, self.settings.insecure)
+            tls = self.certificate is not None
+            listener = await listen.tcp(self.host, self.settings.port or 0, self.settings.insecure, tls)
             self.port = int(listener.getsockname()[1])
-            await self._accept(listener, auth.tcp_guard(self.host, self.port, *allowed))
+            await self._accept(listener, auth.tcp_guard(self.host, self.port, *allowed, tls=tls))
         if self.unix:
-            await self._accept(listen.unix(self.unix), auth.unix_guard(*allowed))
+            uids = peers.allowed(self.settings.allow_uids)
+            listener = listen.unix(self.unix, shared=bool(self.settings.allow_uids))
+            await self._accept(listener, auth.unix_guard(uids, *allowed))
             self._unix_identity = listen.identity(self.unix)
+        if self.insecure:
+            log.warning("insecure: others on the network can read the token and all else", extra={"host": self.host})
 
     async def _accept(self, listener: socket.socket, guard: auth.Guard) -> None:
         def connection() -> Connection:
@@ -345,7 +397,12 @@ class Server:
 
         unix = listener.family == getattr(socket, "AF_UNIX", None)
         create: Any = self._loop.create_unix_server if unix else self._loop.create_server
-        self._listeners.append(await create(connection, sock=listener, backlog=listen.BACKLOG))
+        options: dict[str, Any] = {"backlog": listen.BACKLOG}
+        if self.certificate is not None and not unix:
+            # A stranger's TLS handshake has its deadline too; 0 is no number of seconds to asyncio.
+            options |= {"ssl": self.certificate.context, "ssl_shutdown_timeout": CLOSE_SECONDS}
+            options["ssl_handshake_timeout"] = max(self.limits.handshake_seconds, 0.001)
+        self._listeners.append(await create(connection, sock=listener, **options))
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -353,6 +410,7 @@ class Server:
         start = asyncio.get_running_loop().time()
         for listener in self._listeners:
             listener.close()
+        self._set_recheck(None)
         self.unlink_socket()
         self._ask(self._router.drain)
         # Clients hear of it while the workers end.

@@ -1,4 +1,4 @@
-"""Who may speak: the token, and the exact lists of Host and Origin.
+"""Who may speak: how a token is shown, and the exact lists of Host and Origin.
 
 Pure functions and one frozen record; nothing here does I/O. A page in a browser can open sockets to
 this machine, so `Origin` must be absent or on the list; a name that is made to resolve to this
@@ -7,33 +7,17 @@ machine (DNS rebinding) is stopped by `Host`; everything else by the token.
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
-
-TOKEN_BYTES: Final = 32
-"""Bytes of randomness in a token; 256 bits cannot be guessed at any rate."""
 
 MAX_TOKEN: Final = 4096
 """Characters; what `hello` takes, so that comparing costs the same little everywhere."""
 
 HTTP_PORT: Final = 80
-"""The port a client leaves out of `Host` and `Origin`."""
-
-
-def new_token() -> str:
-    """A token for one run of the server; safe in a header and in a file."""
-    return secrets.token_urlsafe(TOKEN_BYTES)
-
-
-def same_token(given: str, expected: str) -> bool:
-    """Whether the tokens are the same, in time that does not depend on where they differ."""
-    return len(given) <= MAX_TOKEN and hmac.compare_digest(
-        given.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass")
-    )
+HTTPS_PORT: Final = 443
+"""The ports a client leaves out of `Host` and `Origin`."""
 
 
 def bearer(values: Sequence[str]) -> str | None:
@@ -47,10 +31,11 @@ def bearer(values: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The exact values of `Host` and `Origin` one listener takes."""
+    """The exact values of `Host` and `Origin` one listener takes, and on a Unix socket its users."""
 
     hosts: frozenset[str]
     origins: frozenset[str]
+    uids: frozenset[int] | None = None
 
     def refusal(self, hosts: Sequence[str], origins: Sequence[str]) -> str | None:
         """Why a request with these `Host` and `Origin` headers is refused, or None."""
@@ -61,29 +46,32 @@ class Guard:
         return None
 
 
-def tcp_guard(host: str, port: int, allow_hosts: Iterable[str] = (), allow_origins: Iterable[str] = ()) -> Guard:
+def tcp_guard(
+    host: str, port: int, allow_hosts: Iterable[str] = (), allow_origins: Iterable[str] = (), *, tls: bool = False
+) -> Guard:
     """The guard of a listener bound to `host` and `port` (the real one, never 0)."""
+    scheme, default = ("https", HTTPS_PORT) if tls else ("http", HTTP_PORT)
     names = set() if is_wildcard(host) else {bracketed(host)}
     if is_loopback(host) or is_wildcard(host):
         names |= {"127.0.0.1", "localhost", "[::1]"}
-    own = {form for name in names for form in _with_port(name.lower(), port)}
+    own = {form for name in names for form in _with_port(name.lower(), port, default)}
     allowed = {form for name in allow_hosts for form in _allowed(name.lower(), port)}
     # The page this server itself serves is of its own origin.
-    return Guard(frozenset(own | allowed), frozenset({f"http://{name}" for name in own} | set(allow_origins)))
+    return Guard(frozenset(own | allowed), frozenset({f"{scheme}://{name}" for name in own} | set(allow_origins)))
 
 
-def unix_guard(allow_hosts: Iterable[str] = (), allow_origins: Iterable[str] = ()) -> Guard:
+def unix_guard(uids: frozenset[int], allow_hosts: Iterable[str] = (), allow_origins: Iterable[str] = ()) -> Guard:
     """The guard of a Unix socket: no browser reaches one, and clients write `Host: localhost`."""
-    return Guard(frozenset({"localhost"} | {name.lower() for name in allow_hosts}), frozenset(allow_origins))
+    return Guard(frozenset({"localhost"} | {name.lower() for name in allow_hosts}), frozenset(allow_origins), uids)
 
 
-def exposure(host: str, insecure: bool) -> str | None:
-    """Why the server must not listen on `host` without TLS, or None."""
-    if insecure or is_loopback(host):
+def exposure(host: str, insecure: bool, tls: bool = False) -> str | None:
+    """Why the server must not listen on `host`, or None."""
+    if tls or insecure or is_loopback(host):
         return None
     return (
-        f"refusing to listen on {host}: anyone on the network could read the token and run code, since this server "
-        "has no TLS. Listen on 127.0.0.1 and use an SSH tunnel or a TLS proxy, or pass --insecure."
+        f"refusing to listen on {host}: anyone on the network could read the token and run code, since there is no "
+        "TLS. Give --certfile and --keyfile, listen on 127.0.0.1 and use an SSH tunnel, or pass --insecure."
     )
 
 
@@ -113,8 +101,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _with_port(name: str, port: int) -> set[str]:
-    return {f"{name}:{port}"} | ({name} if port == HTTP_PORT else set())
+def _with_port(name: str, port: int, default: int) -> set[str]:
+    return {f"{name}:{port}"} | ({name} if port == default else set())
 
 
 def _allowed(name: str, port: int) -> set[str]:

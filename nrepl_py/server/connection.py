@@ -27,8 +27,10 @@ from nrepl_py import codec as codecs
 from nrepl_py.errors import NreplError
 from nrepl_py.limits import Limits
 from nrepl_py.ops import SUBPROTOCOLS
-from nrepl_py.server import auth, framing, listen, routes
+from nrepl_py.server import auth, framing, listen, peers, routes
+from nrepl_py.server.door import TooMany
 from nrepl_py.server.outbox import Outbox
+from nrepl_py.server.pace import Pace
 from nrepl_py.server.principals import Principal
 
 MAX_HEAD: Final = 32 << 10
@@ -42,8 +44,10 @@ CLOSE_SECONDS: Final = 3.0
 """From our last word until the connection is cut; a stop of the server must end within 5 s."""
 
 WRONG_TOKEN_SECONDS: Final = 0.2
-"""Before a wrong token is answered: with the bound on connections, this bounds the rate of guessing
-without locking anyone out."""
+"""Before a wrong token is answered: the few that a peer may show at once take it a while all the same."""
+
+PAUSE_SECONDS: Final = 0.01
+"""The shortest pause of a connection that sends too fast; messages are then taken many at a time."""
 
 HARD_FACTOR: Final = 2
 """Times `outbox_bytes` at which a client that does not read is no longer heard. Between the two marks
@@ -65,8 +69,8 @@ class Owner(Protocol):
     def left(self, connection: Connection) -> None:
         """The transport is gone."""
 
-    def authenticate(self, token: str) -> Principal | None:
-        """Who the token of the handshake stands for."""
+    def authenticate(self, token: str, peer: str) -> Principal | None:
+        """Who the token of the handshake stands for. Raises `TooMany`."""
 
     def refused(self, connection: Connection, status: HTTPStatus, why: str) -> None:
         """A request was refused, by this response."""
@@ -106,6 +110,10 @@ class Connection(asyncio.Protocol):
         self.max_frame = owner.limits.max_frame_bytes
         self.max_value = 0
         """What the client takes; the owner's to know and to cut messages to."""
+        self.source = ""
+        """What of it wrong tokens are counted under."""
+        self.principal: Principal | None = None
+        """Who has shown a token here; the owner's to set."""
         self._owner = owner
         self._guard = guard
         self._loop = loop
@@ -116,6 +124,7 @@ class Connection(asyncio.Protocol):
         self._boundary = framing.Boundary()
         self._heard = self._pinged = self._full = self._ended = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._pace = Pace(owner.limits.max_messages_per_second, owner.limits.max_messages_burst)
         self._websocket = ServerProtocol(
             subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
             select_subprotocol=_select_subprotocol,
@@ -168,16 +177,19 @@ class Connection(asyncio.Protocol):
         limits = self._owner.limits
         self._transport.set_write_buffer_limits(high=limits.outbox_bytes, low=limits.outbox_bytes // 2)
         self._set("wait", limits.handshake_seconds, self._no_request)
-        tcp = transport.get_extra_info("socket")
-        if tcp is not None and tcp.family != getattr(socket, "AF_UNIX", None):
-            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer = transport.get_extra_info("socket")
+        if self._guard.uids is None:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        elif peers.is_stranger(peer, self._guard.uids):
+            self.abort()
+        self.source = peers.name(peer)
         self._admitted = self._owner.admit(self)
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
         if self._between_messages and len(data) <= self._owner.limits.max_frame_bytes:
             payload = framing.whole(data, self._first)
-            if payload is not None:
+            if payload is not None and not self._pace.take(self._loop.time()):
                 self._message(payload)
                 return
         if self._head is not None:
@@ -217,9 +229,7 @@ class Connection(asyncio.Protocol):
         self._cancel("stall")
         if self.open:
             self._owner.congested(self, False)
-        self._work()
-        if not self._inbox:
-            self._transport.resume_reading()
+        self._go_on()
 
     @property
     def _between_messages(self) -> bool:
@@ -267,8 +277,12 @@ class Connection(asyncio.Protocol):
         principal = None
         authorization = headers.get_all("Authorization")
         if authorization:
-            token = auth.bearer(authorization)
-            principal = self._owner.authenticate(token) if token else None
+            try:
+                principal = self._owner.authenticate(auth.bearer(authorization) or "", self.source)
+            except TooMany as error:
+                wait = ("Retry-After", str(error.seconds))
+                self._answer(routes.text(HTTPStatus.TOO_MANY_REQUESTS, str(error), wait))
+                return False
             if principal is None:
                 self._transport.pause_reading()
                 self._set("wait", WRONG_TOKEN_SECONDS, self._wrong_token)
@@ -334,10 +348,20 @@ class Connection(asyncio.Protocol):
             self._cancel("message")
 
     def _work(self) -> None:
-        """Take the frames that came, as long as there is room for what they are answered."""
+        """Take the frames that came, as long as there is room for what they are answered, and not too fast."""
         hard = HARD_FACTOR * self._owner.limits.outbox_bytes
         while self._inbox and not (self._full and self._transport.get_write_buffer_size() > hard):
+            wait = self._pace.take(self._loop.time())
+            if wait:
+                self._set("pace", max(wait, PAUSE_SECONDS), self._go_on)
+                break
             self._frame(self._inbox.popleft())
+
+    def _go_on(self) -> None:
+        """Take what waits, then read on."""
+        self._work()
+        if not self._inbox:
+            self._transport.resume_reading()
 
     def _frame(self, frame: Frame) -> None:
         if not self.open:
@@ -383,7 +407,7 @@ class Connection(asyncio.Protocol):
 
     def _tick(self) -> None:
         """Every `ping_seconds`: ping a silent peer, and give up one that was silent since its ping."""
-        if self._heard or self._full:
+        if self._heard or self._full or self._inbox:
             self._pinged = False
         elif self._pinged:
             self._transport.abort()
@@ -409,7 +433,9 @@ class Connection(asyncio.Protocol):
     def _half_close(self) -> None:
         """Say no more, and let the peer read it all before the connection is cut: closing with bytes
         unread would reset it and destroy what was sent last."""
-        if self._transport.can_write_eof() and not self._transport.is_closing():
+        if not self._transport.can_write_eof():
+            self._transport.close()  # TLS: it says goodbye itself, and waits for the peer's.
+        elif not self._transport.is_closing():
             self._transport.write_eof()
         self._end()
 
@@ -417,8 +443,8 @@ class Connection(asyncio.Protocol):
         """Take and send no more messages; what is under way to the peer has its deadline."""
         if not self._ended:
             self._ended = True
-            self._cancel("stall")
-            self._cancel("message")
+            for timer in ("stall", "message", "pace"):
+                self._cancel(timer)
             self._set("wait", CLOSE_SECONDS, self._transport.abort)
         if self.open:
             self.open = False

@@ -33,12 +33,28 @@ class Core:
         """The client's session of that id or name. Raises `UnknownSession`."""
         return self.registry.find(principal_of(client).name, ref)
 
+    def find_to_close(self, client: Connection, ref: str) -> Session:
+        """The client's session, or with `admin` anybody's by its id. Raises `UnknownSession`."""
+        principal = principal_of(client)
+        session = self.registry.lookup(principal.name, ref)
+        if session is None and "admin" in principal.capabilities:
+            other = self.registry.by_id.get(ref)
+            session = None if other is None or other.transient else other
+        return session or self.find(client, ref)
+
+    def check_evals(self, client: Connection) -> None:
+        """Raises `QuotaExceeded` where the client has as many evals open as it may have."""
+        principal = principal_of(client)
+        most = principal.quota.evals
+        if most is not None and (count := self.registry.open_evals(principal.name)) >= most:
+            raise QuotaExceeded(f"{count} of your evals run or wait, as many as you may have; wait for a 'done'")
+
     def clone(self, client: Connection, request: Clone) -> None:
         """Start a session; the request is answered when its worker is up. Raises `QuotaExceeded`
         and, where the name is taken, `InvalidMessage`."""
         owner = principal_of(client).name
         self.registry.check_name(owner, request.name)
-        if self._is_full(owner):
+        if self._is_full(client):
             raise QuotaExceeded(f"clone: you have {self.registry.count(owner)} sessions; close one first")
         spec = Spec(
             ref=Ref(self.new_id(), 1),
@@ -58,7 +74,7 @@ class Core:
     def transient(self, client: Connection, request: Eval) -> None:
         """Run one eval in a session of its own that ends with it. Raises `Busy`."""
         owner = principal_of(client).name
-        if self._is_full(owner):
+        if self._is_full(client):
             raise Busy(f"eval: you have {self.registry.count(owner)} sessions; close one, or wait until an eval ends")
         spec = Spec(ref=Ref(self.new_id(), 1))
         session = Session(self.context, spec, owner, transient=self.context.asker(client, request))
@@ -81,8 +97,10 @@ class Core:
             if client is not None:
                 client.transients.pop(session.transient.id, None)
 
-    def _is_full(self, owner: str) -> bool:
-        return self.registry.count(owner) >= self.context.limits.max_sessions_per_principal
+    def _is_full(self, client: Connection) -> bool:
+        principal = principal_of(client)
+        most, own = self.context.limits.max_sessions_per_principal, principal.quota.sessions
+        return self.registry.count(principal.name) >= (most if own is None else min(most, own))
 
 
 def principal_of(client: Connection) -> Principal:

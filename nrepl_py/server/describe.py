@@ -26,6 +26,8 @@ def _describe(kind: type[Request]) -> dict[str, Any]:
     }
     if kind.capability is not None:
         described["capability"] = kind.capability
+    if kind.also is not None:
+        described["also"] = kind.also
     return described
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar
 
+from msgspec import to_builtins
+
 from nrepl_py import ops
 from nrepl_py.errors import DuplicateId, Forbidden, InvalidMessage, NotSupported, Unauthorized, UnsupportedVersion
 from nrepl_py.introspection import completeness
@@ -59,15 +61,21 @@ def hello(core: Core, client: Connection, request: ops.Hello) -> Fields:
     if known is None:
         client.principal = principal
         core.context.out.append(CancelTimer(("hello", client.number)))
-    elif known != principal:
+    elif known.name != principal.name:
         raise Forbidden(f"hello: this connection is {known.name!r}'s; open another one for {principal.name!r}")
     limits = core.context.limits
     client.client = request.client_name or client.client
     client.max_frame = min(request.max_frame or client.max_frame, limits.max_frame_bytes)
     client.max_value = client.max_value if request.max_value is None else min(request.max_value, limits.max_value_bytes)
     server = {"name": "nrepl-py", "version": str(core.defaults.get("versions", {}).get("nrepl-py", ""))}
-    capabilities = sorted(principal.capabilities)
-    return done(principal=principal.name, capabilities=capabilities, server=server, protocol=PROTOCOL)
+    in_force = client.principal or principal
+    return done(
+        principal=in_force.name,
+        capabilities=sorted(in_force.capabilities),
+        quota=to_builtins(in_force.quota),
+        server=server,
+        protocol=PROTOCOL,
+    )
 
 
 @handles(ops.Describe)
@@ -78,6 +86,7 @@ def describe(core: Core, client: Connection, request: ops.Describe) -> Fields:
         sandbox=core.context.describe() | {"capabilities": sorted(core.capabilities)},
         limits=core.context.limits.described(),
         transports=list(core.defaults.get("transports", ())),
+        **({"insecure": True} if core.defaults.get("insecure") else {}),
     )
 
 
@@ -95,14 +104,17 @@ def clone(core: Core, client: Connection, request: ops.Clone) -> Fields:
 
 @handles(ops.Close)
 def close(core: Core, client: Connection, request: ops.Close) -> Fields:
-    session = core.find(client, request.session)
+    session = core.find_to_close(client, request.session)
     core.close(session, "close")
     return done("session-closed", session=session.id)
 
 
 @handles(ops.LsSessions)
 def ls_sessions(core: Core, client: Connection, request: ops.LsSessions) -> Fields:
-    sessions = core.registry.of(principal_of(client).name)
+    principal = principal_of(client)
+    if request.all and "admin" not in principal.capabilities:
+        raise Forbidden(f"ls-sessions: 'all' needs the capability 'admin', which {principal.name!r} lacks")
+    sessions = list(core.registry.by_id.values()) if request.all else core.registry.of(principal.name)
     return done(sessions=[_entry(core, session) for session in sessions if not session.transient])
 
 
@@ -121,12 +133,14 @@ def _entry(core: Core, session: Session) -> dict[str, Any]:
         "queued": len(session.queue),
         "clients": len(session.stream.attached),
         "memory": core.context.memory(session.ref) if session.life == "ready" else None,
+        "principal": session.principal,
     }
 
 
 @handles(ops.Eval, ops.LoadFile)
 def eval_(core: Core, client: Connection, request: ops.AnyEval) -> Fields:
     _no_kill(request.kill_after)
+    core.check_evals(client)
     if request.session is not None:
         core.find(client, request.session).submit(request, client)
     elif request.id in client.transients:

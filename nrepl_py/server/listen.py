@@ -16,9 +16,9 @@ BACKLOG: Final = 128
 """Connections the kernel keeps for us while the loop is busy."""
 
 
-async def tcp(host: str, port: int, insecure: bool) -> socket.socket:
+async def tcp(host: str, port: int, insecure: bool, tls: bool = False) -> socket.socket:
     """A socket listening there. Raises `ConfigError` where that is unsafe or cannot be had."""
-    refusal = auth.exposure(host, insecure)
+    refusal = auth.exposure(host, insecure, tls)
     if refusal is not None:
         raise ConfigError(refusal)
     try:
@@ -32,15 +32,15 @@ async def tcp(host: str, port: int, insecure: bool) -> socket.socket:
     return listener
 
 
-def unix(path: str) -> socket.socket:
-    """A socket listening at the path, for its user only. Raises `ConfigError` where something
-    else is there, or it cannot be had."""
+def unix(path: str, shared: bool = False) -> socket.socket:
+    """A socket listening at the path, for its user only; `shared`: for everyone, and who connects is
+    looked at. Raises `ConfigError` where something else is there, or it cannot be had."""
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(path)
         # Nobody can connect before `listen`, so nobody ever does with another mode.
-        os.chmod(path, 0o600)
+        os.chmod(path, 0o666 if shared else 0o600)
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()

@@ -14,6 +14,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from msgspec.structs import replace
+
 from nrepl_py import connection_file
 from nrepl_py.config import ConfigError, Settings
 from nrepl_py.connection_file import ServerFile, UnsafeDirectory
@@ -22,6 +24,7 @@ from nrepl_py.evaluators.base import Evaluator
 from nrepl_py.server import auth, logs
 from nrepl_py.server.app import Server, versions
 from nrepl_py.server.audit import Audit
+from nrepl_py.tokens import default_path, new_token
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +32,9 @@ log = logging.getLogger(__name__)
 def main(settings: Settings, make_evaluator: Callable[[Settings], Evaluator] | None = None) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 2 where the server
     could not start, with the reason on stderr."""
-    token = auth.new_token()
+    token = new_token()
+    if settings.tokens is None:
+        settings = replace(settings, tokens=default_path())
     try:
         writer = logs.setup(settings.log_level, settings.log_format, settings.log_file, (token,))
     except OSError as error:
@@ -76,8 +81,11 @@ def banner(server: Server) -> str:
     """The one line on stdout that programs starting a server wait for."""
     if server.port is None:
         return f"nREPL server started on socket {server.unix} - ws+unix://{server.unix}"
-    host = auth.bracketed(server.host)
-    return f"nREPL server started on port {server.port} on host {server.host} - ws://{host}:{server.port}"
+    scheme, host = "wss" if server.certificate else "ws", auth.bracketed(server.host)
+    warning = " (insecure: no TLS)" if server.insecure else ""
+    return (
+        f"nREPL server started on port {server.port} on host {server.host} - {scheme}://{host}:{server.port}{warning}"
+    )
 
 
 class _Stop:
@@ -90,7 +98,8 @@ class _Stop:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
         self._before = {}
-        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)):
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+        for number in (getattr(signal, name, None) for name in names):
             # Ignored on purpose: `nohup nrepl-py serve &`.
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
@@ -105,10 +114,12 @@ class _Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> Any:
         name = signal.Signals(number).name
-        files = [] if name != "SIGHUP" else self._reopened()
-        if files:
-            for file in files:
+        if name == "SIGUSR1":
+            self._soon(lambda server: server.door.refresh())
+        elif name == "SIGHUP" and self._reloads:
+            for file in self._reopened():
                 file.reopen()
+            self._soon(Server.reload)
         elif self.signal is None:
             self.signal = name
             self._loop.call_soon_threadsafe(self._event.set)
@@ -116,10 +127,21 @@ class _Stop:
             self._force()
 
     def _reopened(self) -> list[logs.Writer | Audit]:
-        """What a hangup has opened anew; where there is nothing, it means to stop."""
+        """The files that a hangup opens anew."""
         audit = self.files[1].audit if self.files is not None else None
         log = self._writer if self._writer is not None and self._writer.is_file else None
         return [file for file in (log, audit) if file is not None]
+
+    @property
+    def _reloads(self) -> bool:
+        """Whether there is something to read again; without, a terminal that closes ends the server."""
+        settings = self.files[1].settings if self.files is not None else Settings()
+        further = settings.certfile is not None or settings.tokens not in (None, default_path())
+        return further or bool(self._reopened())
+
+    def _soon(self, what: Callable[[Server], None]) -> None:
+        if self.files is not None:
+            self._loop.call_soon_threadsafe(what, self.files[1])
 
     def _force(self) -> None:
         # The process's end is the end of its workers; only files would stay.
@@ -142,6 +164,8 @@ def _describe(server: Server, path: str) -> ServerFile:
         started=time.time(),
         versions=versions(),
         path=path,
+        tokens=os.path.realpath(server.settings.tokens) if server.settings.tokens else None,
+        certfile=os.path.abspath(server.settings.certfile) if server.settings.certfile else None,
     )
 
 

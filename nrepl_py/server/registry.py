@@ -22,6 +22,10 @@ class Registry:
         """How many there are."""
         return len(self._of.get(principal, ()))
 
+    def open_evals(self, principal: str) -> int:
+        """How many evals run or wait in them."""
+        return sum(len(session.evals) for session in self._of.get(principal, {}).values())
+
     def find(self, principal: str, ref: str) -> Session:
         """The principal's session of that id or name. Raises `UnknownSession`, also for another's."""
         session = self.lookup(principal, ref)

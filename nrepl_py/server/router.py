@@ -146,7 +146,7 @@ class Router:
             raise Unauthorized("say 'hello' with the server's token first")
         request = to_request(message)
         kind = type(request)
-        if client.principal is not None and kind.capability not in (None, *client.principal.capabilities):
+        if client.principal is not None and not client.principal.may(kind):
             raise Forbidden(f"this needs the capability {kind.capability!r}, which {client.principal.name!r} lacks")
         if self._draining:
             raise Unavailable("the server is shutting down")

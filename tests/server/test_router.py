@@ -57,6 +57,7 @@ def test_hello_with_the_token(bench: Bench) -> None:
         "id": "h",
         "principal": "ann",
         "capabilities": ["eval"],
+        "quota": {},
         "server": {"name": "nrepl-py", "version": "1"},
         "protocol": {"min": 1, "max": 1},
         "status": ["done"],
@@ -299,6 +300,7 @@ def test_ls_sessions(bench: Bench) -> None:
     assert second == {
         "id": bench.session, "name": "main", "state": "busy", "epoch": 1, "python": "/usr/bin/python3", "cwd": "/w",
         "running": "a", "queued": 1, "clients": 1, "memory": 1000,
+        "principal": "ann",
     }  # fmt: skip
     bench.dies()
     assert bench.ask("ls-sessions")[0]["sessions"][1]["state"] == "dead"

@@ -85,6 +85,9 @@ def blocks() -> dict[str, str]:
         "ops": _table(("op", ""), ((f"[`{name}`](#{name})", _doc(cls)) for name, cls in ops.OPS.items())),
         "statuses": _table(("status", "meaning"), ((f"`{name}`", doc) for name, doc in ops.STATUSES.items())),
         "errors": _table(("code", "meaning"), ((f"`{code}`", _doc(cls)) for code, cls in errors.ERRORS.items())),
+        "capabilities": _table(
+            ("capability", "allows"), ((f"`{name}`", doc) for name, doc in ops.CAPABILITIES.items())
+        ),
         "common errors": ", ".join(f"`{code}`" for code in ops.COMMON_ERRORS),
         "limits": _table(("limit", "default", ""), map(_limit_row, _fields(limits.Limits))),
         "event": _field_table(ops.Event),
@@ -97,11 +100,12 @@ def _op(cls: type[ops.Request]) -> str:
     common = {field.name for field in _fields(ops.Reply)}
     reply = [f"`{f.encode_name}`: {_type(f.type)}" for f in _fields(cls.reply) if f.name not in common]
     told = [
+        ("Needs", [" or ".join(f"`{one}`" for one in (cls.capability, cls.also) if one)]),
         ("Replies", reply),
         ("Statuses", [f"`{status}`" for status in cls.statuses]),
         ("Errors", [f"`{code}`" for code in cls.errors]),
     ]
-    lines = [f"{title}: {', '.join(items)}." for title, items in told if items]
+    lines = [f"{title}: {', '.join(items)}." for title, items in told if any(items)]
     fields = [field for field in _fields(cls) if field.name != "id"]
     return "\n\n".join([_doc(cls), *([_field_table(cls)] if fields else []), *lines])
 

@@ -208,6 +208,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> None:
+        self._work(paced=False)
         self._websocket.receive_eof()
         self._end()
 
@@ -339,7 +340,8 @@ class Connection(asyncio.Protocol):
         self._boundary.pass_over(data)
         frames = self._websocket.events_received()
         self._inbox.extend(cast("list[Frame]", frames))
-        self._work()
+        # What was sent before a close is still heard: there is no more to come, so no need to slow it down.
+        self._work(paced=self._websocket.close_rcvd is None)
         # A message once begun must be whole in time, or its bytes would be held for ever.
         if not frames or self._partial is not None or not self._boundary.here:
             if self.open and "message" not in self._timers:
@@ -347,12 +349,12 @@ class Connection(asyncio.Protocol):
         elif "message" in self._timers:
             self._cancel("message")
 
-    def _work(self) -> None:
+    def _work(self, paced: bool = True) -> None:
         """Take the frames that came, as long as there is room for what they are answered, and not too fast."""
         hard = HARD_FACTOR * self._owner.limits.outbox_bytes
         while self._inbox and not (self._full and self._transport.get_write_buffer_size() > hard):
             wait = self._pace.take(self._loop.time())
-            if wait:
+            if wait and paced:
                 self._set("pace", max(wait, PAUSE_SECONDS), self._go_on)
                 break
             self._frame(self._inbox.popleft())

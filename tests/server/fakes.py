@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
-from nrepl_py import codec
+from nrepl_py import codec, tokens
 from nrepl_py.config import Settings
 from nrepl_py.errors import StartFailed
 from nrepl_py.evaluators.base import Exited, Ref, Run, Said, Sink, Spec, ToWorker
@@ -114,6 +116,21 @@ def dial(server: Server, codec_name: str | None = "json", *, token: str | None =
     names = {"json": ["nrepl.v1.json"], "msgpack": ["nrepl.v1.msgpack"], None: None}[codec_name]
     options = {"additional_headers": headers, "subprotocols": names, "compression": None, "max_size": None} | options
     return connect(server.url, **options)
+
+
+def add_token(path: Path, name: str, **fields: Any) -> str:
+    """A new token in the tokens file, which is made where it is missing."""
+    token = tokens.new_token()
+    entry = {"name": name, "sha256": tokens.digest(token), "created": 1.0} | fields
+    with tokens.editing(str(path)) as entries:
+        entries.append(msgspec.convert(entry, tokens.Entry))
+    return token
+
+
+def drop_token(path: Path, name: str) -> None:
+    """Revoke it, without telling anyone."""
+    with tokens.editing(str(path)) as entries:
+        entries[:] = [entry for entry in entries if entry.name != name]
 
 
 async def ask(socket: ClientConnection, message: dict[str, Any], codec_name: str = "json") -> dict[str, Any]:

@@ -80,6 +80,27 @@ FOREIGN_HOSTS = ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:
                  "localhost.evil.example:{port}", "", None]  # fmt: skip
 
 
+NEEDS_NO_TOKEN = {"/": b"nREPL server", "/healthz": b"ok"}
+"""What plain HTTP may read without one, and what it says."""
+
+
+async def test_every_route_is_open_on_purpose() -> None:
+    assert NEEDS_NO_TOKEN.keys() == routes.ROUTES.keys()
+    async with make_server() as server:
+        for path, says in NEEDS_NO_TOKEN.items():
+            answer = await http(server, request(server, f"GET {path}", False, Authorization=None))
+            assert status(answer) == 200
+            assert says in answer
+            assert server.token.encode() not in answer
+            for header, value in routes.SECURITY_HEADERS:
+                assert f"{header}: {value}".encode() in answer
+        # Only one can become a WebSocket, and with a wrong token it does not.
+        for path in NEEDS_NO_TOKEN:
+            upgraded = await http(server, request(server, f"GET {path}", Authorization="Bearer wrong"))
+            assert status(upgraded) == (401 if path == routes.WEBSOCKET_PATH else 200)
+        assert not server._open
+
+
 @pytest.mark.parametrize("path", [*routes.ROUTES, "/nothing"])
 @pytest.mark.parametrize("upgrade", [True, False])
 async def test_every_route_is_guarded(path: str, upgrade: bool) -> None:
@@ -473,6 +494,71 @@ async def test_requests_without_end_and_nobody_to_read_the_replies() -> None:
             peak = max(peak, connection._transport.get_write_buffer_size())
             await asyncio.sleep(0)
         assert 1 << 20 < peak < 3 << 20
+
+
+# -- senders that send too fast -------------------------------------------------------------------
+
+
+async def test_past_the_rate_a_connection_is_read_no_further_and_loses_nothing() -> None:
+    limits = {"max_messages_per_second": 200, "max_messages_burst": 5}
+    async with make_server(limits=limits) as server, upgraded(server) as (reader, writer), dial(server) as other:
+        connection = server._open[1]
+        writer.write(b"".join(frame(1, b'{"op":"ls-sessions","id":"%d"}' % n) for n in range(40)))
+        assert json.loads((await read_frame(reader))[1])["id"] == "0"
+        assert connection._inbox
+        assert not connection._transport.is_reading()
+        # Nobody else waits.
+        assert (await ask(other, {"op": "describe", "id": "1"}))["status"] == ["done"]
+        assert connection._inbox
+        for n in range(1, 40):
+            assert json.loads((await read_frame(reader))[1])["id"] == str(n)
+        async with asyncio.timeout(20):
+            while not connection._transport.is_reading():
+                await asyncio.sleep(0.01)
+        writer.write(frame(1, b'{"op":"ls-sessions","id":"last"}'))
+        assert json.loads((await read_frame(reader))[1])["id"] == "last"
+
+
+async def test_messages_one_after_the_other_are_slowed_down_too() -> None:
+    limits = {"max_messages_per_second": 100, "max_messages_burst": 1}
+    async with make_server(limits=limits) as server, dial(server) as client:
+        (connection,) = server._open.values()
+        paused = 0
+        for n in range(10):
+            await tell(client, {"op": "ls-sessions", "id": str(n)})
+            async with asyncio.timeout(20):
+                while not (connection._inbox or await arrived(client)):
+                    pass
+            paused += bool(connection._inbox)
+            assert [one["id"] for one in await replies(client, str(n))] == [str(n)]
+        assert paused > 0
+
+
+async def arrived(client: Any) -> bool:
+    """Whether a message waits to be received, after a turn of the loop."""
+    await asyncio.sleep(0)
+    return bool(client.recv_messages.frames.queue)
+
+
+async def test_who_is_slowed_down_is_not_taken_for_dead_and_can_close() -> None:
+    limits = {"max_messages_per_second": 20, "max_messages_burst": 1, "ping_seconds": 0.05}
+    async with make_server(limits=limits) as server, upgraded(server) as (reader, writer):
+        writer.write(frame(1, b'{"op":"ls-sessions","id":"1"}') * 10 + frame(8, struct.pack("!H", 1000)))
+        texts = 0
+        while (got := await read_frame(reader))[0] != 8:
+            texts += got[0] == 1
+        assert (texts, struct.unpack("!H", got[1][:2])) == (10, (1000,))
+
+
+async def test_a_slow_connection_that_is_closed_leaves_no_timer() -> None:
+    limits = {"max_messages_per_second": 1, "max_messages_burst": 1}
+    async with make_server(limits=limits) as server, upgraded(server) as (reader, writer):
+        (connection,) = server._open.values()
+        writer.write(frame(1, b'{"op":"ls-sessions","id":"1"}') * 10)
+        await read_frame(reader)
+        assert "pace" in connection._timers
+        connection.close(1001, "enough")
+        assert "pace" not in connection._timers
 
 
 # -- Unix sockets ---------------------------------------------------------------------------------

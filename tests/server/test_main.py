@@ -6,17 +6,22 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from nrepl_py import connection_file
+from tests.server.fakes import add_token, drop_token
 
 PROGRAM = """
 import sys
@@ -178,6 +183,84 @@ def test_a_hangup_reopens_the_audit_file_and_does_not_stop(tmp_path: Path) -> No
         assert server.token not in path.read_text()
 
 
+def issue(directory: Path) -> str:
+    """A new certificate with its key, in one file."""
+    made = trustme.CA().issue_cert("127.0.0.1")
+    made.private_key_and_cert_chain_pem.write_to_path(directory / "tls.pem")
+    return str(directory / "tls.pem")
+
+
+def shown(port: int) -> str:
+    """The certificate a server shows."""
+    return ssl.get_server_certificate(("127.0.0.1", port))
+
+
+def test_sighup_renews_the_certificate(tmp_path: Path) -> None:
+    with running(tmp_path, certfile=issue(tmp_path)) as (process, banner):
+        found = re.fullmatch(
+            r"nREPL server started on port (\d+) on host 127\.0\.0\.1 - wss://127\.0\.0\.1:\1\n", banner
+        )
+        assert found
+        server = connection_file.find(str(tmp_path))
+        assert server is not None
+        assert (server.url, server.certfile) == (f"wss://127.0.0.1:{found[1]}", str(tmp_path / "tls.pem"))
+        first = shown(int(found[1]))
+        issue(tmp_path)
+        assert shown(int(found[1])) == first
+        process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + PATIENCE
+        while shown(int(found[1])) == first:
+            assert time.monotonic() < deadline
+        (tmp_path / "tls.pem").write_text("broken")
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        while "not renewed" not in process.stderr.readline():
+            pass
+        assert shown(int(found[1])) != first
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_has_the_tokens_read_again(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "tokens.json"
+    token = add_token(path, "ann")
+    with running(tmp_path, tokens=str(path)) as (process, _):
+        server = connection_file.find(str(tmp_path))
+        assert server is not None
+        assert server.tokens == str(path)
+        with session(server._replace(token=token)) as client, session(server) as owner:
+            drop_token(path, "ann")
+            process.send_signal(number)
+            with pytest.raises(ConnectionClosed):
+                client.recv(PATIENCE)
+            assert client.protocol.close_code == 4401
+            assert ask(owner, op="describe", id="1")["status"] == ["done"]
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_the_users_own_tokens_file_is_read_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    with running(tmp_path) as (process, _):
+        token = add_token(tmp_path / "config" / "nrepl-py" / "tokens.json", "ann")
+        server = connection_file.find(str(tmp_path))
+        assert server is not None
+        with session(server._replace(token=token)) as client:
+            assert ask(client, op="hello", id="1")["principal"] == "ann"
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_insecure_stands_in_the_banner_and_the_log(tmp_path: Path) -> None:
+    with running(tmp_path, host="0.0.0.0", insecure=True) as (process, banner):
+        assert banner.endswith(" (insecure: no TLS)\n")
+        assert process.stderr is not None
+        assert "insecure" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
 def test_a_unix_socket_alone_says_so(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with running(tmp_path, unix=str(path)) as (process, banner):
@@ -193,8 +276,9 @@ def test_a_unix_socket_alone_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [({"host": "0.0.0.0"}, "--insecure"), ({"log_file": "/missing/log"}, "--log-file"),
-     ({"audit_file": "/missing/audit"}, "--audit-file"), ({"connection_file": "/missing/x.json"}, "/missing/x.json"), ({"host": "localhost", "unix": "/x" * 99}, "/x/x"),
-     ({"unix": "/missing/s"}, "/missing/s")],
+     ({"audit_file": "/missing/audit"}, "--audit-file"), ({"connection_file": "/missing/x.json"}, "/missing/x.json"),
+     ({"host": "localhost", "unix": "/x" * 99}, "/x/x"), ({"unix": "/missing/s"}, "/missing/s"),
+     ({"certfile": "/missing.pem"}, "--certfile /missing.pem"), ({"tokens": "/dev/null"}, "/dev/null is not a file")],
 )  # fmt: skip
 def test_a_server_that_cannot_start_says_why_and_exits_2(
     tmp_path: Path, settings: dict[str, Any], sentence: str

@@ -58,12 +58,16 @@ def test_variables_are_converted(tmp_path: Path) -> None:
         NREPL_PY_PORT="4000",
         NREPL_PY_PRELOAD="numpy, pandas,",
         NREPL_PY_INSECURE="true",
+        NREPL_PY_ALLOW_UIDS="1000,1001",
+        NREPL_PY_TOKENS="/etc/tokens.json",
         HOME="/x",
         NREPL_PY_UNIX="",
     )
     assert settings.port == 4000
     assert settings.preload == ("numpy", "pandas")
     assert settings.insecure
+    assert settings.allow_uids == (1000, 1001)
+    assert settings.tokens == "/etc/tokens.json"
     assert settings.unix is None
 
 

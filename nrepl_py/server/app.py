@@ -25,7 +25,7 @@ from nrepl_py.evaluators.base import Evaluator, Ref, WorkerEvent
 from nrepl_py.ops import PROTOCOL_VERSION
 from nrepl_py.server import auth, instructions, listen, logs, peers
 from nrepl_py.server.audit import Audit
-from nrepl_py.server.connection import CLOSE_SECONDS, Connection
+from nrepl_py.server.connection import Connection
 from nrepl_py.server.core import UNAUTHORIZED
 from nrepl_py.server.counters import Counters, Sample, sample
 from nrepl_py.server.door import Door
@@ -35,6 +35,7 @@ from nrepl_py.server.outbox import Encoded
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.router import Router
 from nrepl_py.server.tls import Certificate
+from nrepl_py.server.tls import Listener as TlsListener
 from nrepl_py.tokens import new_token
 from nrepl_py.version import __version__
 
@@ -67,7 +68,7 @@ class Server:
         self.unix = os.path.abspath(settings.unix) if settings.unix else None
         self.evaluator = evaluator
         self._unix_identity: tuple[int, int] | None = None
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | TlsListener] = []
         self._sockets: set[Connection] = set()
         self._open: dict[int, Connection] = {}
         self._last_number = 0
@@ -79,7 +80,6 @@ class Server:
         self._carrying_out = False
         self._asking: Connection | None = None
         self._shown: Principal | None = None
-        self._rechecking: asyncio.Handle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self.audit = Audit(settings.audit_file, settings.audit_code, (self.token,)) if settings.audit_file else None
@@ -247,16 +247,15 @@ class Server:
 
     def _recheck(self) -> None:
         """Close the connections whose token stands no longer for what it did; again when the next one expires."""
+        # Asked for first: a token that expires meanwhile is due at once, and not forgotten.
+        next_expiry = self.door.next_expiry()
         for connection in list(self._open.values()):
             if connection.principal is not None and not self.door.stands(connection.principal):
                 connection.close(UNAUTHORIZED, "this token was revoked, changed, or has expired")
-        self._set_recheck(self.door.next_expiry())
-
-    def _set_recheck(self, seconds: float | None) -> None:
-        if self._rechecking is not None:
-            self._rechecking.cancel()
-        if seconds is not None and self._closing is None:
-            self._rechecking = self._loop.call_later(min(seconds, RECHECK_SECONDS), self._recheck)
+        key: TimerKey = ("tokens",)
+        self._cancel_timer(instructions.CancelTimer(key))
+        if next_expiry is not None and self._closing is None:
+            self._timers[key] = self._loop.call_later(min(next_expiry, RECHECK_SECONDS), self._recheck)
 
     # -- the router's answers -------------------------------------------------------------------
 
@@ -392,17 +391,22 @@ class Server:
             log.warning("insecure: others on the network can read the token and all else", extra={"host": self.host})
 
     async def _accept(self, listener: socket.socket, guard: auth.Guard) -> None:
+        unix = listener.family == getattr(socket, "AF_UNIX", None)
+        context = self.certificate.context if self.certificate is not None and not unix else None
+
         def connection() -> Connection:
             return Connection(self, guard, self._loop)
 
-        unix = listener.family == getattr(socket, "AF_UNIX", None)
+        if context is not None:
+            made = TlsListener(listener, connection, context, self._room, self.limits.handshake_seconds)
+            self._listeners.append(made)
+            return
         create: Any = self._loop.create_unix_server if unix else self._loop.create_server
-        options: dict[str, Any] = {"backlog": listen.BACKLOG}
-        if self.certificate is not None and not unix:
-            # A stranger's TLS handshake has its deadline too; 0 is no number of seconds to asyncio.
-            options |= {"ssl": self.certificate.context, "ssl_shutdown_timeout": CLOSE_SECONDS}
-            options["ssl_handshake_timeout"] = max(self.limits.handshake_seconds, 0.001)
-        self._listeners.append(await create(connection, sock=listener, **options))
+        self._listeners.append(await create(connection, sock=listener, backlog=listen.BACKLOG))
+
+    def _room(self) -> int:
+        """How many more sockets there may be."""
+        return self.limits.max_connections + OVER_CAP - len(self._sockets)
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -410,7 +414,6 @@ class Server:
         start = asyncio.get_running_loop().time()
         for listener in self._listeners:
             listener.close()
-        self._set_recheck(None)
         self.unlink_socket()
         self._ask(self._router.drain)
         # Clients hear of it while the workers end.

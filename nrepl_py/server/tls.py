@@ -1,11 +1,24 @@
-"""TLS for the server: one context, whose certificate can be renewed while it is in use."""
+"""TLS for the server: a certificate that can be renewed while it is in use, and handshakes that count."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 import ssl
+from collections.abc import Callable
+from typing import Final
 
 from nrepl_py.config import ConfigError
+
+SHUTDOWN_SECONDS: Final = 3.0
+"""For the peer to say goodbye too; the server ends within 5 s."""
+
+PAUSE_SECONDS: Final = 1.0
+"""After a connection could not be accepted, for want of descriptors mostly: some will be closed by then."""
+
+MIN_SECONDS: Final = 0.001
+"""For a handshake: asyncio takes 0 for a mistake."""
 
 log = logging.getLogger(__name__)
 
@@ -49,3 +62,59 @@ class Certificate:
             raise ConfigError(
                 f"--certfile {certfile}, --keyfile {keyfile or certfile}: cannot be read: {error}"
             ) from None
+
+
+class Listener:
+    """Accepts connections under TLS. A handshake counts from when TCP is there: with as many under way as
+    `room()` leaves, who comes next is cut. asyncio's own server would tell of none before it is over."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        make: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext,
+        room: Callable[[], int],
+        seconds: float,
+    ) -> None:
+        self._listener = listener
+        self._make = make
+        self._context = context
+        self._room = room
+        self._seconds = max(seconds, MIN_SECONDS)
+        self._loop = asyncio.get_running_loop()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._accepting = self._loop.create_task(self._accept())
+        # Not before: the loop must not wait for a descriptor that is another's by then.
+        self._accepting.add_done_callback(lambda task: listener.close())
+
+    def close(self) -> None:
+        """Accept no more, and give up the handshakes under way."""
+        for task in (self._accepting, *self._handshakes):
+            task.cancel()
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = await self._loop.sock_accept(self._listener)
+            except OSError as error:
+                log.error("cannot accept a connection", extra={"why": str(error)})
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            if len(self._handshakes) >= self._room():
+                connection.close()
+                continue
+            task = self._loop.create_task(self._agree(connection))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _agree(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._make,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=self._seconds,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+        except OSError as error:
+            log.debug("no TLS was agreed upon", extra={"why": str(error)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,7 @@ def by_name(server: Embedded) -> dict[str, Any]:
 
 def announce(server: Embedded, certfile: Path, cwd: Path) -> None:
     """Write the connection file that `nrepl-py serve` would."""
-    import os
-
+    cwd.mkdir(exist_ok=True)
     start = connection_file.process_start(os.getpid()) or ""
     connection_file.write(
         ServerFile(server.url, server.token, os.getpid(), start, str(cwd), 1.0, {}, certfile=str(certfile))
@@ -116,13 +116,13 @@ def test_another_certificate_of_the_same_authority_is_not_it(tmp_path: Path) -> 
         chain = authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.bytes()
         (tmp_path / name).write_bytes(chain + authority.cert_pem.bytes())
     with serve_in_thread(certfile=str(tmp_path / "theirs")) as impostor:
-        announce(impostor, tmp_path / "ours", tmp_path)
+        announce(impostor, tmp_path / "ours", tmp_path / "a")
         with pytest.raises(NoServer, match="not to be trusted"):
-            connect(directory=str(tmp_path))
-        announce(impostor, tmp_path / "empty", tmp_path)
+            connect(directory=str(tmp_path / "a"))
         (tmp_path / "empty").write_text("no PEM")
+        announce(impostor, tmp_path / "empty", tmp_path / "b")
         with pytest.raises(NoServer, match="empty has no certificates"):
-            connect(directory=str(tmp_path))
+            connect(directory=str(tmp_path / "b"))
 
 
 def test_without_tls_nothing_is_checked(certfile: Path) -> None:

@@ -21,6 +21,7 @@ from nrepl_py.server import connection as connection_module
 from nrepl_py.server import door as module
 from nrepl_py.server.app import Server
 from nrepl_py.server.door import Door, TooMany
+from nrepl_py.server.principals import Principal
 from tests.server.fakes import FakeEvaluator, add_token, ask, dial, drop_token, make_server
 
 
@@ -122,6 +123,25 @@ async def test_a_token_expires_by_itself(tmp_path: Path) -> None:
         async with dial(server, token=ann) as client:
             assert await closed(client) == 4401
         assert await status(server, ann) == 401
+
+
+async def test_a_token_that_expires_while_the_tokens_are_looked_at_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tokens.json"
+    ann = add_token(path, "ann", expires=1000.0)
+    now = [999.99]
+    monkeypatch.setattr(module.time, "time", lambda: now[0])
+    async with make_server(tokens=str(path)) as server, dial(server, token=ann) as client:
+
+        def stands(principal: Principal, real: Any = server.door.stands) -> bool:
+            before: bool = real(principal)
+            now[0] = 1000.0
+            return before
+
+        monkeypatch.setattr(server.door, "stands", stands)
+        server._recheck()
+        assert await closed(client) == 4401
 
 
 async def test_a_file_that_cannot_be_believed_keeps_the_server_from_starting(tmp_path: Path) -> None:

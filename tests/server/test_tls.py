@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from nrepl_py.config import ConfigError
+from nrepl_py.server import app, tls
 from nrepl_py.server import connection as connection_module
 from nrepl_py.server.app import Server
 from tests.server.fakes import FakeEvaluator, ask, dial, make_server, replies, request, tell
@@ -129,6 +130,55 @@ async def test_a_handshake_never_finished_is_cut(tmp_path: Path) -> None:
             await reader.read()
         assert reader.at_eof() or reader.exception()
         writer.transport.abort()
+
+
+async def test_handshakes_count_as_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "OVER_CAP", 1)
+    async with serving(tmp_path, limits={"max_connections": 2}) as server:
+        silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        for _, other in [*silent, (reader, writer)]:
+            other.transport.abort()
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    async with dial_tls(server) as client:
+                        assert (await ask(client, {"op": "describe", "id": "1"}))["status"] == ["done"]
+                        break
+                except OSError:  # the others are not gone yet
+                    await asyncio.sleep(0.01)
+
+
+async def test_beyond_the_bound_there_is_503_here_too(tmp_path: Path) -> None:
+    async with serving(tmp_path, limits={"max_connections": 1}) as server, dial_tls(server):
+        with pytest.raises(InvalidStatus) as refused:
+            async with dial_tls(server):
+                pass
+        assert refused.value.response.status_code == 503
+
+
+async def test_who_cannot_be_accepted_is_a_moment_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "PAUSE_SECONDS", 0.01)
+    async with serving(tmp_path) as server:
+        (listener,) = server._listeners
+        real, failures = listener._loop, [OSError(24, "Too many open files")]  # type: ignore[union-attr]
+
+        class Failing:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+            async def sock_accept(self, sock: Any) -> Any:
+                if failures:
+                    raise failures.pop()
+                return await real.sock_accept(sock)
+
+        listener._loop = Failing()  # type: ignore
+        for _ in range(2):  # the first is accepted by the call that was under way
+            async with dial_tls(server) as client:
+                assert (await ask(client, {"op": "describe", "id": "1"}))["status"] == ["done"]
+        assert not failures
 
 
 async def test_a_wrong_token_and_a_revoked_one_are_told_so(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ MARKS: Final = frozenset({"done", "error", "need-input", "input-done", "truncate
 """Statuses that do not say how a request ended."""
 
 OUTCOMES: Final = frozenset(STATUSES) - MARKS
+EVALS: Final = ("eval", "load-file")
 UNKNOWN: Final = "unknown"
 
 
@@ -51,10 +52,10 @@ class Counters(Observer):
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str]] = Counter()
         """By op and outcome."""
-        self.evals_started = 0
-        self.evals_ended: Counter[str] = Counter(dict.fromkeys(sorted({"done", *OUTCOMES}), 0))
         self.eval_seconds = Histogram()
+        """Of evals that were accepted and have ended."""
         self.queue_seconds = Histogram()
+        """Of evals that began to run."""
         self.interrupts: Counter[str] = Counter()
         """By the last stage walked."""
         self.deaths: Counter[str] = Counter()
@@ -63,18 +64,21 @@ class Counters(Observer):
         self.connections = 0
         self.refusals: Counter[str] = Counter()
 
+    @property
+    def evals_ended(self) -> dict[str, int]:
+        """Those that were accepted, by outcome; a refusal's is an error's code."""
+        return {word: sum(self.requests[op, word] for op in EVALS) for word in sorted({"done", *OUTCOMES})}
+
     def answered(self, asker: Asker, reply: dict[str, Any]) -> None:
-        ended = outcome(reply["status"])
-        op = asker.op or UNKNOWN
-        self.requests[op, ended] += 1
-        if op in ("eval", "load-file") and reply["status"][0] != "error":
-            self.evals_ended[ended] += 1
-            self.eval_seconds.add(self.now() - asker.accepted)
+        status, op = reply["status"], asker.op or UNKNOWN
+        self.requests[op, outcome(status)] += 1
+        if op in EVALS:
+            if status[0] != "error":
+                self.eval_seconds.add(self.now() - asker.accepted)
         elif op == "interrupt" and "stages" in reply:
             self.interrupts[reply["stages"][-1] if reply["stages"] else "none"] += 1
 
     def running(self, asker: Asker) -> None:
-        self.evals_started += 1
         self.queue_seconds.add(self.now() - asker.accepted)
 
     def died(self, cause: Cause) -> None:
@@ -95,6 +99,8 @@ class Counters(Observer):
 
 def outcome(status: list[str]) -> str:
     """How a request ended, in one word: an error's code, what came of it, or `done`."""
+    if len(status) == 1:
+        return "done"  # as most are
     if status[0] == "error":
         return status[1] if status[1] in ERRORS else Internal.code
     return next((word for word in status if word in OUTCOMES), "done")

@@ -47,7 +47,7 @@ def _counted(counters: Counters) -> Iterator[Metric]:
     for labels, count in counters.requests.items():
         requests.add_metric(labels, count)
     yield requests
-    yield _counter("nrepl_evals_started", "Evals that began to run", counters.evals_started)
+    yield _counter("nrepl_evals_started", "Evals that began to run", sum(counters.queue_seconds.counts))
     yield _by("nrepl_evals_ended", "Accepted evals that ended, run or not", "outcome", counters.evals_ended)
     yield _histogram("nrepl_eval_seconds", "From an eval's acceptance to its done", counters.eval_seconds)
     yield _histogram("nrepl_eval_queue_seconds", "From an eval's acceptance to its start", counters.queue_seconds)

@@ -52,9 +52,9 @@ def test_refused_evals_are_requests_and_no_evals() -> None:
     counters.running(asker)
     counters.answered(asker, {"status": ["eval-error", "done"]})
     counters.answered(Asker(CLIENT, "", None), {"status": ["error", "unknown-op", "done"]})
-    assert counters.requests == {("eval", "busy"): 1, ("eval", "eval-error"): 1, ("unknown", "unknown-op"): 1}
-    assert +counters.evals_ended == {"eval-error": 1}
-    assert counters.evals_started == sum(counters.eval_seconds.counts) == sum(counters.queue_seconds.counts) == 1
+    assert +counters.requests == {("eval", "busy"): 1, ("eval", "eval-error"): 1, ("unknown", "unknown-op"): 1}
+    assert {word: count for word, count in counters.evals_ended.items() if count} == {"eval-error": 1}
+    assert sum(counters.eval_seconds.counts) == sum(counters.queue_seconds.counts) == 1
 
 
 def test_an_interrupt_counts_under_its_last_stage() -> None:

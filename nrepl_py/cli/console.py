@@ -17,7 +17,7 @@ from nrepl_py.client import aio
 from nrepl_py.client.address import NoServer
 from nrepl_py.client.results import EvalResult, describe_cause
 from nrepl_py.client.stream import Stream
-from nrepl_py.errors import NreplError
+from nrepl_py.errors import NreplError, StartFailed
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """Signals that end the program, but not before what it runs on a server was interrupted."""
@@ -65,12 +65,22 @@ def _own_server(python: str | None) -> Any:
 async def session_of(client: aio.Client, args: argparse.Namespace) -> AsyncIterator[aio.Session]:
     """The session `--session` names, made if it is missing; else a new one that ends with the call."""
     if not args.session:
-        async with await client.clone(python=args.python, cwd=os.getcwd()) as session:
+        async with await _clone(client, args) as session:
             yield session
         return
     if not any(args.session in (known["id"], known["name"]) for known in await client.sessions()):
-        await client.clone(name=args.session, python=args.python, cwd=os.getcwd())
+        await _clone(client, args)
     yield client.session(args.session)
+
+
+async def _clone(client: aio.Client, args: argparse.Namespace) -> aio.Session:
+    """A session that works in this directory, if the server gives it to confined sessions; else in a fresh one."""
+    try:
+        return await client.clone(name=args.session, python=args.python, cwd=os.getcwd())
+    except StartFailed as error:
+        session = await client.clone(name=args.session, python=args.python)
+        print(f"nrepl-py: {error}; this session works elsewhere", file=sys.stderr, flush=True)
+        return session
 
 
 @contextmanager

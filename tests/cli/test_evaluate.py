@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from nrepl_py import connection_file
 from tests.cli.conftest import PATIENCE, Shell
 
 
@@ -109,3 +111,17 @@ def test_a_bad_interpreter(where: Shell) -> None:
     assert result.returncode == 1
     assert "/no/such/python" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_directory_that_a_confined_session_may_not_have_is_said(served: Shell) -> None:
+    run = served.run("eval", "import os; os.getcwd()")
+    assert run.stdout == f"{str(served.directory)!r}\n"
+    elsewhere = Shell(Path("/"))
+    elsewhere.env |= {"NREPL_PY_TOKEN_FILE": str(served.directory / "token")}
+    server = connection_file.find(str(served.directory))
+    assert server is not None
+    (served.directory / "token").write_text(server.token)
+    run = elsewhere.run("eval", "--url", server.url, "1 + 1")
+    assert run.stdout == "2\n"
+    assert "holds the home directory" in run.stderr
+    assert "works elsewhere" in run.stderr

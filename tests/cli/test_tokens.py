@@ -31,7 +31,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
 
 @contextmanager
 def serving(shell: Shell, *options: str) -> Iterator[connection_file.ServerFile]:
-    process = shell.start("serve", "--log-level", "error", *options, stderr=subprocess.DEVNULL)
+    process = shell.start("serve", "--log-level", "error", "--sandbox", "process", *options, stderr=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("nREPL server started on port ")
@@ -67,7 +67,8 @@ def test_a_token_is_made_used_and_revoked_while_the_server_runs(alone: Shell) ->
         token_file = alone.directory / "token"
         token_file.write_text(token)
         alone.env["NREPL_PY_TOKEN_FILE"] = str(token_file)
-        assert alone.run("eval", "--url", server.url, "6 * 7").stdout == "42\n"
+        made = alone.run("eval", "--url", server.url, "6 * 7")
+        assert (made.stdout, made.stderr) == ("42\n", "")
         with connected(server, token) as client, connected(server, server.token) as owner:
             revoked = alone.run("token", "revoke", "ann")
             assert (revoked.returncode, revoked.stdout, revoked.stderr) == (0, "", "")

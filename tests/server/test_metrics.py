@@ -61,7 +61,9 @@ async def test_only_an_admin_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
         for wrong in ("Bearer wrong", "Basic x", "Bearer", f"Bearer {server.token}x"):
             assert (await get(server, Authorization=wrong))[0] == 401, wrong
         assert (await get(server))[0] == 200
-        monkeypatch.setattr(server, "authenticate", lambda token: Principal("ann", frozenset({"eval", "observe"})))
+        monkeypatch.setattr(
+            server, "authenticate", lambda token, peer: Principal("ann", frozenset({"eval", "observe"}))
+        )
         status, _, body = await get(server)
         assert (status, "nrepl_" in body) == (403, False)
 

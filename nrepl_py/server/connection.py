@@ -40,6 +40,9 @@ MAX_HEAD: Final = 32 << 10
 HELLO_BYTES: Final = 16 << 10
 """Bytes of a message before a token was shown: `hello` fits, and strangers cannot fill the memory."""
 
+STRANGER_BYTES: Final = 2 * HELLO_BYTES
+"""Bytes before a token was shown: small frames, pings above all, cost more time than memory."""
+
 CLOSE_SECONDS: Final = 3.0
 """From our last word until the connection is cut; a stop of the server must end within 5 s."""
 
@@ -119,6 +122,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._head: bytearray | None = bytearray()
         self._stranger = True
+        self._strange = 0
         self._inbox: deque[Frame] = deque()
         self._partial: bytearray | None = None
         self._boundary = framing.Boundary()
@@ -196,11 +200,19 @@ class Connection(asyncio.Protocol):
             data = self._handshake(self._head, data)
             if not data:
                 return
+        elif not self.number:
+            return  # refused: what still comes is nobody's
         start = 0
-        while self._stranger and start < len(data):
-            # A byte at a time: what follows `hello` must not be judged by the bound before it.
-            self._take(data[start : start + 1])
-            start += 1
+        while self._stranger and self.open and start < len(data):
+            # Frame by frame: what follows `hello` must not be judged by the bound before it.
+            piece = data[start : start + self._boundary.ahead]
+            self._take(piece)
+            start += len(piece)
+            self._strange += len(piece)
+            if self._stranger and self._strange > STRANGER_BYTES:
+                self.close(1008, "too much was said before a token was shown")
+                self._transport.pause_reading()
+                return
         if start < len(data):
             self._take(data[start:] if start else data)
         self._write()

@@ -16,9 +16,7 @@ BINARY: Final = 0x82
 """First byte of an unfragmented frame."""
 
 _MASKED: Final = 0x80
-_LONGER: Final = 126
-_LONGEST: Final = 127
-"""In place of a length: it follows in two bytes, or in eight."""
+_LONGEST: Final = _MASKED | 127  # 8 bytes of length follow
 
 
 def header(first: int, length: int) -> bytes:
@@ -35,11 +33,9 @@ def whole(data: bytes, first: int) -> bytes | None:
     if len(data) < 6 or data[0] != first:
         return None
     length, start = data[1] - _MASKED, 6
-    if length == _LONGEST:
-        return None
-    if length == _LONGER:
+    if length == 126:
         length, start = int.from_bytes(data[2:4]), 8
-    if len(data) != start + length:
+    if data[1] == _LONGEST or len(data) != start + length:
         return None
     return bytes(apply_mask(data[start:], data[start - 4 : start]))
 
@@ -58,15 +54,19 @@ class Boundary:
         """The next byte is the first of a frame."""
         return not self._head and not self._left
 
+    @property
+    def ahead(self) -> int:
+        """Bytes until the header, as far as it is known, or the payload that is read now is whole; never 0."""
+        return self._left or _size(self._head) - len(self._head)
+
     def pass_over(self, data: bytes) -> None:
         """These bytes were read."""
         at = 0
         while at < len(data):
+            step = min(self.ahead, len(data) - at)
             if self._left:
-                step = min(self._left, len(data) - at)
                 self._left -= step
             else:
-                step = min(_size(self._head) - len(self._head), len(data) - at)
                 self._head += data[at : at + step]
                 if len(self._head) == _size(self._head):
                     self._left = _length(self._head)

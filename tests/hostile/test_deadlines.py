@@ -70,6 +70,17 @@ def test_a_stranger_without_a_hello(attack: Attack) -> None:
     assert {raw.close_code() for raw in strangers} == {4401}
 
 
+def test_strangers_who_talk_without_end(attack: Attack) -> None:
+    """Before the token, and after the refusal, much costs no more than to read it."""
+    for _ in range(10):
+        refused, waiting = attack.raw(), attack.raw()
+        refused.send(b"nonsense\r\n\r\n" + bytes(1 << 20))
+        waiting.send(request(attack.victim, Authorization=None) + frame(9, b"") * 100_000)
+        attack.innocent_is_served()
+        refused.close()
+        waiting.close()
+
+
 def test_a_half_open_peer(attack: Attack) -> None:
     """It is there as far as TCP can tell, and never answers a ping."""
     silent = attack.upgraded()

@@ -254,6 +254,12 @@ async def test_a_stranger_cannot_make_us_hold_much() -> None:
         assert await close_code(reader) == 1009
 
 
+async def test_a_stranger_cannot_talk_for_long() -> None:
+    async with make_server() as server, upgraded(server, Authorization=None) as (reader, writer):
+        writer.write(frame(9, b"") * module.STRANGER_BYTES)
+        assert await close_code(reader) == 1008
+
+
 async def test_what_follows_hello_at_once_may_be_large() -> None:
     async with make_server() as server, upgraded(server, Authorization=None) as (reader, writer):
         hello = frame(1, json.dumps(HELLO | {"token": server.token}).encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
@@ -23,6 +23,7 @@ def test_a_header_has_room_for_any_length() -> None:
     assert framing.header(framing.BINARY, 1 << 33) == b"\x82\x7f" + (1 << 33).to_bytes(8, "big")
 
 
+@example(Opcode.TEXT, bytes(127))
 @given(st.sampled_from(list(FIRST)), st.binary(max_size=300) | st.integers(120, 70_000).map(bytes))
 def test_a_whole_frame_is_read_as_it_was_written(opcode: Opcode, payload: bytes) -> None:
     read = framing.whole(Frame(opcode, payload).serialize(mask=True), FIRST[opcode])

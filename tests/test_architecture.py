@@ -32,6 +32,7 @@ HANDED_OVER = ("nrepl_py.worker", "nrepl_py.introspection", "nrepl_py.sandbox")
 RULES = [
     Rule(HANDED_OVER, ("*",), ("stdlib", *HANDED_OVER, "_nrepl_py")),  # the last is their name once handed over
     Rule(("nrepl_py.introspection",), ("nrepl_py.worker",)),
+    Rule(("nrepl_py.sandbox",), ("nrepl_py.worker", "nrepl_py.introspection")),
     Rule(SANS_IO, IO),
     Rule(CORE, tuple(f"nrepl_py.server.{name}" for name in SHELL)),
     Rule(CORE, ("nrepl_py.evaluators",), ("nrepl_py.evaluators.base", "nrepl_py.evaluators.frames")),
@@ -45,6 +46,7 @@ RULES = [
 MAY_IMPORT = {
     "websockets": ("nrepl_py.server.app", "nrepl_py.server.connection", "nrepl_py.server.framing", "nrepl_py.client"),
     "msgpack": ("nrepl_py.codec",),
+    "nrepl_py.sandbox": ("nrepl_py.sandbox", "nrepl_py.evaluators", "nrepl_py.worker"),
     "prometheus_client": ("nrepl_py.server.metrics",),
 }
 MAX_CORE = 4100  # source lines, about what one sitting can read
@@ -69,7 +71,7 @@ def test_nobody_imports_what_is_not_theirs_to_know() -> None:
 
 
 @pytest.mark.parametrize("library", MAY_IMPORT)
-def test_each_format_and_transport_has_one_place(library: str) -> None:
+def test_each_format_transport_and_wall_has_one_place(library: str) -> None:
     users = {name for name, targets in IMPORTS.items() if any(within(target, (library,)) for target in targets)}
     assert users
     assert [name for name in users if not within(name, MAY_IMPORT[library])] == []
@@ -120,6 +122,8 @@ def test_what_is_public_is_documented() -> None:
         ("nrepl_py.client.aio", "from nrepl_py.server.router import Router"),
         ("nrepl_py.cli.main", "from nrepl_py.server import app"),
         ("nrepl_py.server.app", "from nrepl_py.client import connect"),
+        ("nrepl_py.sandbox.seccomp", "from nrepl_py.worker import wire"),
+        ("nrepl_py.sandbox.seccomp", "from nrepl_py import limits"),
     ],
 )
 def test_the_checker_catches(module: str, source: str) -> None:

@@ -22,6 +22,7 @@ Path = Union[str, int]
 # linux/landlock.h, and the numbers of the calls, which all machines share
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1
+_O_PATH = 0o10000000  # open(2); PyPy's `os` does not have it
 _RULE_PATH_BENEATH = 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
@@ -40,7 +41,7 @@ _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
 
 def abi() -> int:
-    """The ABI of this kernel's Landlock; 0 where there is none, or where it is turned off."""
+    """The ABI of this kernel's Landlock; 0 where there is none, it is turned off, or the machine is not known."""
     try:
         system.machine()
         return system.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
@@ -89,7 +90,7 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
         _add(ruleset, path, rights)
         return
     try:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, _O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return
     try:

@@ -4,7 +4,7 @@ A deny list, since what users install must work: refused is what would change th
 session's own walls, and what reaches far into the kernel without being needed. The filter is classic
 BPF (seccomp(2)), assembled here as nested choices. Each block of instructions ends in a return, so that
 blocks compose by standing one after the other. Which calls are allowed whatever their arguments, the
-kernel finds out once, at installation, and from then on it does not run the filter for them.
+kernel (from Linux 5.11 on) finds out at installation, and then runs no filter for them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DENIED = (
         {"unshare": (272, 97), "setns": (308, 268)},
     ),
     Group(
-        "Large doors into the kernel, through which most escapes went. io_uring also passes this filter by.",
+        "Wide doors into the kernel that hardly a program needs. What io_uring does also passes this filter by.",
         {
             "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "lookup_dcookie": (212, 18),
             "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
@@ -65,13 +65,14 @@ DENIED = (
     Group(
         "What all of the machine shares: its clock, name, swap, quotas, accounts, terminals and ports.",
         {
-            "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266),
-            "sethostname": (170, 161), "setdomainname": (171, 162), "swapon": (167, 224), "swapoff": (168, 225),
+            "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266),
+            "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162),
+            "swapon": (167, 224), "swapoff": (168, 225),
             "quotactl": (179, 60), "quotactl_fd": (443, 443), "acct": (163, 89), "nfsservctl": (180, 42),
             "vhangup": (153, 58), "iopl": (172, None), "ioperm": (173, None),
         },
     ),
-    Group("It compares what other processes have open, and addresses in the kernel with it.", {"kcmp": (312, 272)}),
+    Group("It tells how objects of the kernel lie in its memory.", {"kcmp": (312, 272)}),
 )  # fmt: skip
 
 TRACING = Group(
@@ -91,7 +92,7 @@ CHECKED: Mapping[str, Numbers] = {
 FAMILIES = {"unix": 1, "inet": 2, "inet6": 10}
 """The address families that `program` can allow, by socket(2)'s number."""
 
-# Linux UAPI: the same numbers on both machines.
+# Linux UAPI; what is not given by machine is the same on both.
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 _X32 = 0x40000000  # and above: x86-64's second set of calls, for 32-bit pointers
 _CLONE_NEW = 0x7E020000  # NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET; clone(2) has no NEWTIME
@@ -131,11 +132,8 @@ def program(*, machine: str, families: Sequence[str], ptrace: bool = True) -> by
         choice = _if(_AT_LEAST, _X32, _refuse(errno.ENOSYS), choice)
     ours = [_instruction(_LOAD, _NUMBER), *choice]
     # Another set of calls, such as a 32-bit program's, has other numbers: none of this would hold.
-    start = [
-        _instruction(_LOAD, _ARCH),
-        *_if(_EQUAL, _AUDIT_ARCH[machine], ours, [_instruction(_RETURN, _KILL_PROCESS)]),
-    ]
-    return b"".join(start)
+    foreign = [_instruction(_RETURN, _KILL_PROCESS)]
+    return b"".join([_instruction(_LOAD, _ARCH), *_if(_EQUAL, _AUDIT_ARCH[machine], ours, foreign)])
 
 
 def install(program: bytes) -> None:
@@ -167,7 +165,7 @@ def _checks(families: Sequence[str]) -> Dict[str, _Block]:
 
 
 def _choose(cases: Mapping[int, _Block], otherwise: _Block) -> _Block:
-    """The block for the value that was loaded, found by halving: the kernel walks this for each number at installation."""
+    """The block for the value that was loaded, found by halving: at installation the kernel looks up every number."""
     ordered = sorted(cases.items())
     if not ordered:
         return otherwise

@@ -81,15 +81,14 @@ def _libc() -> Any:
 def _passed(arguments: Any) -> List[Any]:
     import ctypes
 
-    # ctypes alone would cut an integer to 32 bits.
-    return [
-        ctypes.c_long(argument)
-        if isinstance(argument, int)
-        else _path(argument)
-        if isinstance(argument, str)
-        else argument
-        for argument in arguments
-    ]
+    passed = []
+    for argument in arguments:
+        if isinstance(argument, int):
+            argument = ctypes.c_long(argument)  # ctypes alone would cut it to 32 bits
+        elif isinstance(argument, str):
+            argument = _path(argument)
+        passed.append(argument)
+    return passed
 
 
 def _path(text: str) -> bytes:

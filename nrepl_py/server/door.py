@@ -2,7 +2,7 @@
 
 The file is looked at with every token that is shown, and when a signal says so; a file that cannot be
 believed changes nothing. Wrong tokens are counted for each peer, and a peer that has shown too many is
-not listened to for a while: no other peer notices.
+told to wait: nobody else notices, and neither does who shows a right one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ never notices."""
 
 
 class TooMany(Unauthorized):
-    """This peer has shown too many wrong tokens; the one it shows now is not looked at."""
+    """This peer has shown too many wrong tokens, and the one it shows now is wrong too."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = math.ceil(seconds)
@@ -48,7 +48,7 @@ class Door:
         self.wrong_tokens = 0
         """Tokens that stood for nobody."""
         self.too_many = 0
-        """Tokens not looked at, because their peer had shown too many wrong ones."""
+        """More of them, from peers that had shown too many."""
         self._owner = Principal(tokens.OWNER, frozenset(CAPABILITIES), token=tokens.OWNER, digest=tokens.digest(token))
         self._path = path
         self._changed = changed
@@ -65,14 +65,15 @@ class Door:
 
     def authenticate(self, token: str, peer: str) -> Principal | None:
         """Who the token stands for. Raises `TooMany`."""
-        now = time.monotonic()
-        wait = self._paces.wait(peer, now)
-        if wait:
-            self.too_many += 1
-            raise TooMany(wait)
         self.refresh()
         principal = self._find(token)
         if principal is None:
+            # A right one is always heard: an editor that goes on showing an old token must lock nobody out, and
+            # 256 bits are not guessed at any rate.
+            now = time.monotonic()
+            if wait := self._paces.wait(peer, now):
+                self.too_many += 1
+                raise TooMany(wait)
             self.wrong_tokens += 1
             self._paces.take(peer, now)
             log.info("a wrong token was shown", extra={"peer": peer})

@@ -30,7 +30,7 @@ class Quota(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fi
     evals: _Most = None
     """Running or queued, in all sessions together."""
     memory_bytes: _Most = None
-    """Of all sessions together; it is the sandbox that keeps it."""
+    """Of each process of its sessions."""
 
 
 class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):

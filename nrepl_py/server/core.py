@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nrepl_py.errors import Busy, QuotaExceeded
+from msgspec.structs import replace
+
+from nrepl_py.errors import Busy, Forbidden, QuotaExceeded
 from nrepl_py.evaluators.base import Ref, Spec
 from nrepl_py.ops import Clone, Eval, Sandbox, SessionLimits
 from nrepl_py.server.context import Connection, Context
@@ -50,10 +52,11 @@ class Core:
             raise QuotaExceeded(f"{count} of your evals run or wait, as many as you may have; wait for a 'done'")
 
     def clone(self, client: Connection, request: Clone) -> None:
-        """Start a session; the request is answered when its worker is up. Raises `QuotaExceeded`
+        """Start a session; the request is answered when its worker is up. Raises `QuotaExceeded`, `Forbidden`
         and, where the name is taken, `InvalidMessage`."""
         owner = principal_of(client).name
         self.registry.check_name(owner, request.name)
+        self._check_tier(client, request.sandbox)
         if self._is_full(client):
             raise QuotaExceeded(f"clone: you have {self.registry.count(owner)} sessions; close one first")
         spec = Spec(
@@ -64,7 +67,7 @@ class Core:
             inherit_env=tuple(request.inherit_env),
             preload=tuple(request.preload),
             sandbox=request.sandbox or Sandbox(),
-            limits=request.limits or SessionLimits(),
+            limits=self._limits(client, request.limits),
         )
         session = Session(self.context, spec, owner, name=request.name)
         session.cloned_by = self.context.asker(client, request)
@@ -76,7 +79,8 @@ class Core:
         owner = principal_of(client).name
         if self._is_full(client):
             raise Busy(f"eval: you have {self.registry.count(owner)} sessions; close one, or wait until an eval ends")
-        spec = Spec(ref=Ref(self.new_id(), 1))
+        self._check_tier(client, None)
+        spec = Spec(ref=Ref(self.new_id(), 1), limits=self._limits(client, None))
         session = Session(self.context, spec, owner, transient=self.context.asker(client, request))
         session.submit(request, client)
         self.registry.add(session)
@@ -96,6 +100,22 @@ class Core:
             client = self.context.connections.get(session.transient.connection)
             if client is not None:
                 client.transients.pop(session.transient.id, None)
+
+    def _check_tier(self, client: Connection, sandbox: Sandbox | None) -> None:
+        """Raises `Forbidden` where the client may not have a session confined no further than that."""
+        principal = principal_of(client)
+        tier = (sandbox.tier if sandbox else None) or self.context.describe().get("tier")
+        if principal.tiers is not None and tier not in principal.tiers:
+            raise Forbidden(f"{principal.name!r} may have sessions in {', '.join(sorted(principal.tiers))} only")
+
+    @staticmethod
+    def _limits(client: Connection, asked: SessionLimits | None) -> SessionLimits:
+        """What was asked for, and no more memory than all of the principal's."""
+        asked = asked or SessionLimits()
+        most = principal_of(client).quota.memory_bytes
+        if most is None or (asked.memory_bytes or most) < most:
+            return asked
+        return replace(asked, memory_bytes=most)
 
     def _is_full(self, client: Connection) -> bool:
         principal = principal_of(client)

@@ -18,6 +18,8 @@ from . import display, failure, plain, stdio, wire
 from .evaluate import Evaluator, Shown
 from .interrupt import Interrupts
 
+_CHILD_SECONDS = 0.1  # a child's start may wait for a router that is busy, or does not read: see `hold`
+
 
 class Worker:
     """Serves one session over its two channels. `host` says how it lives in its process."""
@@ -193,6 +195,11 @@ class Worker:
     def _need_input(self, serial: int, prompt: str, password: bool) -> None:
         self.relay.flush()
         self._control.send({"say": "need-input", "serial": serial, "password": password}, plain.text(prompt))
+
+    def say_before_children(self) -> None:
+        """What was written so far comes before the output of a child that is about to start, and writes elsewhere."""
+        self.relay.flush()
+        self._control.let_read(_CHILD_SECONDS)
 
     # -- beside an eval
 

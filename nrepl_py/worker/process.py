@@ -71,7 +71,7 @@ class Process(Host):
     def _audit(self, event: str, args: Any) -> None:
         if event in _STARTS_CHILDREN and self._worker is not None:
             self.children = True
-            self._worker.relay.flush()
+            self._worker.say_before_children()
 
     def _in_child(self) -> None:
         if self._worker is not None:

@@ -28,6 +28,7 @@ class FakeEvaluator:
     capabilities: frozenset[str] = frozenset({"interrupt"})
     told: list[ToWorker] = field(default_factory=list)
     held: dict[Ref, bool] = field(default_factory=dict)
+    started: list[Spec] = field(default_factory=list)
     stopped: list[Ref] = field(default_factory=list)
     running: dict[Ref, int] = field(default_factory=dict)
     closed: bool = False
@@ -47,6 +48,7 @@ class FakeEvaluator:
         if self.fail:
             raise StartFailed(self.fail)
         self.held[spec.ref] = False
+        self.started.append(spec)
         return Ready(python="3.11", executable="/fake", pid=1)
 
     def send(self, ref: Ref, message: ToWorker) -> None:

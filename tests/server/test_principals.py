@@ -245,3 +245,35 @@ async def test_tiers_are_carried(tmp_path: Path) -> None:
         assert owner is not None
         assert (owner.name, owner.tiers, owner.capabilities) == ("owner", None, set(CAPABILITIES))
     assert isinstance(server.evaluator, FakeEvaluator)
+
+
+async def test_a_token_may_be_good_for_some_tiers_only(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (server, path):
+        strict, plain = add_token(path, "ann", tiers=["strict"]), add_token(path, "bob", tiers=["none"])
+        for token, fields, allowed in (
+            (strict, {}, False),  # what this server gives by itself is `none`
+            (strict, {"sandbox": {"tier": "sandbox"}}, False),
+            (strict, {"sandbox": {"tier": "strict"}}, True),
+            (plain, {}, True),
+        ):
+            async with dial(server, token=token) as client:
+                reply = await ask(client, {"op": "clone", "id": "c", **fields})
+                assert ("new-session" in reply) is allowed, reply
+                if not allowed:
+                    assert reply["status"] == ["error", "forbidden", "done"]
+                    assert "'ann' may have sessions in strict only" in reply["message"]
+        async with dial(server, token=strict) as client:
+            reply = await ask(client, {"op": "eval", "id": "e", "code": "1"})
+            assert reply["status"] == ["error", "forbidden", "done"]
+
+
+async def test_the_memory_of_a_quota_bounds_its_sessions(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (server, path):
+        evaluator = server.evaluator
+        assert isinstance(evaluator, FakeEvaluator)
+        token = add_token(path, "ann", quota={"memory-bytes": 1 << 28})
+        async with dial(server, token=token) as client:
+            for asked, given in ((None, 1 << 28), (1 << 27, 1 << 27), (1 << 29, 1 << 28)):
+                limits = {} if asked is None else {"limits": {"memory-bytes": asked}}
+                await clone(client, **limits)
+                assert evaluator.started[-1].limits.memory_bytes == given

@@ -56,6 +56,26 @@ def test_descriptors_come_along(ends: tuple[wire.Channel, wire.Channel]) -> None
         os.close(fd)
 
 
+def test_the_other_end_is_given_time_to_read(ends: tuple[wire.Channel, wire.Channel]) -> None:
+    one, two = ends
+    one.send({"say": "x"})
+    read = threading.Event()
+
+    def reads() -> None:
+        two.receive()
+        read.set()
+
+    thread = threading.Timer(0.05, reads)
+    thread.start()
+    one.let_read(30)
+    # It was taken out of the socket just now: what is left is to be told of it.
+    assert read.wait(10)
+    thread.join()
+    one.let_read(30)
+    one.send({"say": "x"})
+    one.let_read(0)  # nobody reads: it goes on
+
+
 def test_the_other_end_closing_is_end_of_file(ends: tuple[wire.Channel, wire.Channel]) -> None:
     one, two = ends
     one.sock.shutdown(socket.SHUT_WR)

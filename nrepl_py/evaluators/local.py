@@ -125,7 +125,8 @@ class LocalEvaluator:
         executable = self._resolve(None)
         if self._policy.tier in BOUNDARIES:
             await self._check_machine()
-        if not self._portable and await self._implementation(executable) == "cpython":
+        confined = self._policy.tier in BOUNDARIES
+        if not self._portable and (confined or await self._implementation(executable) == "cpython"):
             with contextlib.suppress(NreplError):  # a policy that needs more to be said: the first start says it
                 confinement = self._policy.confine(Spec(Ref("", 0)))
                 self._zygotes.warm(Kind(executable, self._preload, *_view(confinement)))
@@ -177,9 +178,8 @@ class LocalEvaluator:
         env = self._environment(spec, private if confined else {})
         early = tuple(sorted(item for item in spec.env.items() if item[0].startswith(("LD_", "MALLOC_", "PYTHON"))))
         cold = self._portable or bool(early and not confined)
-        forked = not cold and await self._implementation(executable) == "cpython"
-        if confined and not forked:
-            raise StartFailed(f"{executable} cannot be confined: that takes CPython; choose one, or a lesser tier")
+        # A confined interpreter is not even asked what it is: it may be a session's own work.
+        forked = confined or (not cold and await self._implementation(executable) == "cpython")
         header: dict[str, object] = {
             "do": "setup",
             "cwd": worker.confinement.cwd or worker.home or WORKSPACE,

@@ -54,7 +54,8 @@ class Confinement(Struct, frozen=True):
             "DATA": self.limits["memory-bytes"],
             "CPU": self.limits["cpu-seconds"],
             "NOFILE": self.limits["open-files"],
-            "FSIZE": self.limits["file-bytes"],
+            # Who works with the user's own files may have large ones.
+            "FSIZE": self.limits["file-bytes"] if self.tier in BOUNDARIES else 0,
             # Elsewhere it would count all processes of the user.
             "NPROC": self.limits["processes"] if self.tier in NAMESPACED else 0,
         }

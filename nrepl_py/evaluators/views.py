@@ -6,6 +6,7 @@ differs from session to session (limits, network) goes with each fork.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable
 from typing import Any, Final
@@ -73,18 +74,27 @@ class View(Struct, frozen=True):
 
 def prefixes(executable: str) -> list[str]:
     """The directories an interpreter lives in: its virtual environment, and through its links where it came from.
-    Found by looking only: nothing of it is run."""
+    Found by looking only: nothing of it is run. Its links may be of a session's making, so what they lead to is
+    shown only where Python is installed there: nobody's keys lie in such a place."""
     found: list[str] = []
     path = executable
     for _ in range(_MAX_LINKS):
         prefix = os.path.dirname(os.path.dirname(path))
-        if prefix not in ("/", "") and prefix not in found:
+        if prefix not in found and _is_prefix(prefix):
             found.append(prefix)
         if not os.path.islink(path):
             break
         path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
     real = os.path.dirname(os.path.dirname(os.path.realpath(executable)))
-    return found if real in found else [*found, real]
+    return found if real in found or not _is_prefix(real) else [*found, real]
+
+
+def _is_prefix(path: str) -> bool:
+    """Whether Python is installed there, or a virtual environment made."""
+    if _within(os.path.realpath(os.path.expanduser("~")), (os.path.realpath(path),)):
+        return False
+    landmarks = (os.path.join(glob.escape(path), "lib*", name, "os.py") for name in ("python3*", "pypy3*"))
+    return os.path.isfile(os.path.join(path, "pyvenv.cfg")) or any(map(glob.glob, landmarks))
 
 
 def check(path: str, state: Iterable[str]) -> str:

@@ -87,6 +87,8 @@ def serve(sock: socket.socket) -> None:
     die_with_parent()
     request, _ = _receive(sock)
     try:
+        if not hasattr(os, "pidfd_open"):
+            raise RuntimeError("%s cannot be confined, which takes CPython; choose a lesser tier" % sys.executable)
         run_site()
         for name in (*_PREIMPORT, *request["preload"]):
             __import__(name)

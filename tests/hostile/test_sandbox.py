@@ -346,3 +346,29 @@ def test_what_users_do_goes_on_working(victim: Victim, what: str) -> None:
     assert ("eval-error" in run.status) is fails, run.messages
     session.close()
     peer.close()
+
+
+def test_an_interpreter_of_a_sessions_making(attack: Attack) -> None:
+    """It runs confined or not at all, and its links show nothing."""
+    home = attack.victim.directory / "home"
+    (home / "keys").mkdir(exist_ok=True)
+    (home / "keys" / "id").write_text("secret")
+    work = attack.victim.directory / "work"
+    session = attack.session()
+    made = f"""
+import os
+os.makedirs("{work}/fake/bin", exist_ok=True)
+with open("{work}/fake/bin/python", "w") as file:
+    file.write("#!/bin/sh\\ntouch {home}/outside\\ncat {home}/keys/id >&2\\nexit 3\\n")
+os.chmod("{work}/fake/bin/python", 0o755)
+if not os.path.lexists("{work}/fake/bin/linked"):
+    os.symlink("{home}/keys/python", "{work}/fake/bin/linked")
+"""
+    session.ok(made)
+    for name in ("python", "linked"):
+        reply = attack.peer().request("clone", python=f"{work}/fake/bin/{name}").last
+        assert "start-failed" in reply["status"], reply
+        assert "secret" not in reply["message"]
+    attack.innocent_is_served()
+    assert not (home / "outside").exists()
+    shutil.rmtree(work / "fake")

@@ -307,7 +307,7 @@ class LocalEvaluator:
         if worker.pid:
             self._kill(worker)
             await worker.gone.wait()
-        else:
+        elif not worker.gone.is_set():
             self._forget(worker)
 
     # -- serving

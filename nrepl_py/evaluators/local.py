@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,25 +25,24 @@ from msgspec.structs import replace
 from nrepl_py import codec, lent
 from nrepl_py.config import Settings
 from nrepl_py.errors import NoCapacity, NreplError, StartFailed
-from nrepl_py.evaluators import bundle, frames, machine, views
+from nrepl_py.evaluators import bundle, cgroups, deaths, frames, machine, views
 from nrepl_py.evaluators.base import Exited, Lost, Ref, Said, Sink, Spec, ToWorker
+from nrepl_py.evaluators.cgroups import MemoryGroup
+from nrepl_py.evaluators.environment import PRIVATE_ENVIRONMENT, environment
 from nrepl_py.evaluators.link import Link
-from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, Confinement, Policy
+from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
 from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell
 from nrepl_py.evaluators.zygote import Zygote
-from nrepl_py.evaluators.zygotes import Kind, Zygotes, is_base
+from nrepl_py.evaluators.zygotes import Kind, Zygotes
 from nrepl_py.ops import Cause
 from nrepl_py.sandbox.build import OWNER
 from nrepl_py.sandbox.session import WORKSPACE
 
+log = logging.getLogger(__name__)
+
 _INTERRUPT = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else None
 _LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
 _PROBE = "import sys;print(sys.implementation.name)"
-
-PRIVATE_ENVIRONMENT: dict[str, str | None] = {
-    "HOME": "/home/session", "USER": "session", "LOGNAME": "session", "TMPDIR": None, "TEMP": None, "TMP": None,
-}  # fmt: skip
-"""What of it differs where a session has files of its own."""
 
 
 @dataclass(eq=False)
@@ -54,6 +53,7 @@ class _Worker:
     confinement: Confinement
     pid: int = 0
     pidfd: int = -1
+    memory: MemoryGroup | None = None
     home: str | None = None
     """Its private directory on disk, where it has no namespace to keep one in."""
     init: int = -1
@@ -175,7 +175,7 @@ class LocalEvaluator:
             worker.home = tempfile.mkdtemp(prefix="session-", dir=self._zygotes.private)
             private = private | dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), worker.home)
             private["GIT_CONFIG_NOSYSTEM"] = "1"  # git gives up where it must not even look for /etc/gitconfig
-        env = self._environment(spec, private if confined else {})
+        env = environment(spec, private if confined else {})
         early = tuple(sorted(item for item in spec.env.items() if item[0].startswith(("LD_", "MALLOC_", "PYTHON"))))
         cold = self._portable or bool(early and not confined)
         # A confined interpreter is not even asked what it is: it may be a session's own work.
@@ -211,6 +211,26 @@ class LocalEvaluator:
             os.close(null)
         worker.init = init[0] if init else -1
         worker.pid = _pid_of(worker.pidfd)
+        if confinement.tier in NAMESPACED and confinement.limits["memory-bytes"] and cgroups.available():
+            self._bound_memory(worker)
+
+    def _bound_memory(self, worker: _Worker) -> None:
+        """Of the session as a whole. Nothing of the user's runs in it yet: the worker waits for its setup."""
+        try:
+            group = worker.memory = MemoryGroup(
+                f"{worker.ref.id}-{worker.ref.epoch}", worker.confinement.limits["memory-bytes"]
+            )
+            for pid in (_pid_of(worker.init), worker.pid):
+                group.add(pid)
+        except OSError as error:
+            log.warning("memory is bounded for each process only", extra={"why": str(error)})
+            return
+        asyncio.get_running_loop().add_reader(group.event, self._out_of_memory, worker)
+
+    def _out_of_memory(self, worker: _Worker) -> None:
+        """The kernel ends one of its processes: end the session, rather than leave half of it."""
+        if worker.memory is not None and worker.memory.ran_out:
+            self._kill(worker)
 
     @staticmethod
     def _confine(worker: _Worker, kind: Kind) -> dict[str, Any]:
@@ -292,15 +312,6 @@ class LocalEvaluator:
             raise StartFailed(f"no interpreter {wanted!r}: give a path, or a name on the server's PATH")
         return os.path.abspath(found)
 
-    @staticmethod
-    def _environment(spec: Spec, private: Mapping[str, str | None]) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if is_base(name) or name in spec.inherit_env}
-        for name, value in private.items():
-            env.pop(name, None)
-            if value is not None:
-                env[name] = value
-        return env | spec.env
-
     async def _abandon(self, worker: _Worker) -> None:
         """A start that failed: nothing of it stays, and no event is told."""
         worker.killed_by = "start"
@@ -381,7 +392,7 @@ class LocalEvaluator:
     def _report(self, worker: _Worker, report: frames.Report) -> None:
         if isinstance(report, frames.Ready):
             if not worker.ready.done():
-                told = worker.confinement.described
+                told = worker.confinement.described | {"memory-bound": "session" if worker.memory else "process"}
                 worker.ready.set_result(replace(report, pid=worker.pid or report.pid, sandbox=told))
         elif worker.ready.done():
             self._sink(Said(worker.ref, report))
@@ -394,18 +405,17 @@ class LocalEvaluator:
         if worker.gone.is_set():
             return
         stderr = worker.link.last_words()
+        ran_out = worker.memory is not None and worker.memory.ran_out
         ref, started = worker.ref, worker.ready.done()
         self._forget(worker)
         if not started:
-            code = os.waitstatus_to_exitcode(status)
-            how = f"ended with code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
-            worker.ready.set_exception(StartFailed(f"the interpreter {how} while starting\n{stderr}".strip()))
+            worker.ready.set_exception(StartFailed(deaths.while_starting(status, stderr)))
         elif worker.killed_by == "start":
             pass
         elif worker.broken is not None:
             self._sink(Lost(ref, Cause(kind="lost", by="router", last_stderr=stderr or None, trace=worker.broken)))
         else:
-            self._sink(Exited(ref, _cause(worker, status, stderr)))
+            self._sink(Exited(ref, deaths.cause(status, worker.killed_by, ran_out, stderr)))
 
     def _forget(self, worker: _Worker) -> None:
         worker.gone.set()
@@ -416,6 +426,9 @@ class LocalEvaluator:
             if pidfd >= 0:
                 os.close(pidfd)
         worker.pidfd = worker.init = -1
+        if worker.memory is not None:
+            asyncio.get_running_loop().remove_reader(worker.memory.event)
+            worker.memory.close()
         if worker.home is not None:
             shutil.rmtree(worker.home, ignore_errors=True)
         if worker.zygote is not None:
@@ -434,20 +447,3 @@ def _pid_of(pidfd: int) -> int:
     with open(f"/proc/self/fdinfo/{pidfd}") as file:
         found = dict(line.split(":", 1) for line in file)
     return max(0, int(found["Pid"]))
-
-
-def _cause(worker: _Worker, status: int, stderr: str) -> Cause:
-    code = os.waitstatus_to_exitcode(status)
-    words = stderr or None
-    if worker.killed_by is not None:
-        return Cause(kind="killed", by=worker.killed_by, last_stderr=words)
-    if code < 0:
-        return Cause(kind="signal", signal=_signal_name(-code), last_stderr=words)
-    return Cause(kind="exit", code=code, last_stderr=words)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)

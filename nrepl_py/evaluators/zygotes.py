@@ -16,18 +16,13 @@ from typing import Any, Final, NamedTuple
 
 from nrepl_py.errors import StartFailed
 from nrepl_py.evaluators.base import Ref
+from nrepl_py.evaluators.environment import is_base
 from nrepl_py.evaluators.policy import NAMESPACED
 from nrepl_py.evaluators.views import View
 from nrepl_py.evaluators.zygote import Zygote
 
 MAX_IDLE: Final = 4
 """Zygotes kept without sessions: a few interpreters and projects of one person, some 15 MB each."""
-
-BASE_ENVIRONMENT = (
-    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER",
-)  # fmt: skip
-"""The server's variables every session gets (and all `LC_*`): what programs need to find their way,
-and nothing that usually holds a secret. Others come by `inherit-env` and `env`."""
 
 
 class Kind(NamedTuple):
@@ -118,11 +113,6 @@ class Zygotes:
         closing = asyncio.ensure_future(zygote.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
-
-
-def is_base(name: str) -> bool:
-    """Whether every session gets this variable of the server's."""
-    return name in BASE_ENVIRONMENT or name.startswith("LC_")
 
 
 def _started(task: asyncio.Task[Zygote]) -> Zygote | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from nrepl_py.evaluators import cgroups
 from tests.contract.driver import Session
 from tests.hostile.harness import PATIENCE, ROOT, Attack, Victim
 
@@ -372,3 +373,21 @@ if not os.path.lexists("{work}/fake/bin/linked"):
     attack.innocent_is_served()
     assert not (home / "outside").exists()
     shutil.rmtree(work / "fake")
+
+
+@pytest.mark.skipif(not cgroups.available(), reason="only control groups bound a session's memory as a whole")
+def test_a_memory_bomb_of_many_processes(attack: Attack) -> None:
+    """None goes beyond the bound by itself; together they are the end of their session, and of no other."""
+    session = attack.session(limits={"memory-bytes": 200 << 20})
+    if tier(attack) == "landlock" or session.reply["info"]["sandbox"]["memory-bound"] != "session":
+        assert session.reply["info"]["sandbox"].get("memory-bound", "process") == "process"
+        attack.innocent_is_served()
+        return  # each process is bounded, and not all together: see SECURITY.md
+    id = session.start(
+        "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        kept = b'x' * (60 << 20)\n        time.sleep(1000)\ntime.sleep(1000)"
+    )
+    last = session.peer.until(id).last
+    assert {"session-died", "oom"} <= set(last["status"]), last
+    assert last["cause"]["kind"] == "oom"
+    attack.innocent_is_served()
+    assert session.ok("1 + 1").value == "2"

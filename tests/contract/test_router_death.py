@@ -19,7 +19,9 @@ from tests.contract.driver import PATIENCE, Peer, Session
 @pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(1000)"])
 def test_nothing_survives(tmp_path: Path, env: dict[str, str], code: str) -> None:
     file = tmp_path / "connection.json"
+    # Confined sessions are killed with their namespace: tests/hostile/test_sandbox.py has that.
     command = [sys.executable, "-m", "nrepl_py", "serve", "--connection-file", str(file), "--log-level", "error"]
+    command += ["--sandbox", "process"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         server.stdout.readline()

@@ -25,6 +25,7 @@ export type Status =
   | "eval-error"
   | "interrupted"
   | "timeout"
+  | "output-limit"
   | "cancelled"
   | "truncated"
   | "not-plain"
@@ -564,6 +565,8 @@ export interface SessionLimits {
   "cpu-seconds"?: number | null;
   /** from the start of an eval to its `timeout` */
   "eval-seconds"?: number | null;
+  /** of one eval, to `out` and `err` together; ≥ 1 */
+  "output-bytes"?: number | null;
   /** of each process, sockets included; ≥ 64 */
   "open-files"?: number | null;
   /** of one file; ≥ 4,096 */

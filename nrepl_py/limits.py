@@ -91,6 +91,7 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     session_processes: Annotated[_Zero, Meta(description="processes and threads of a confined session")] = 512
     session_cpu_seconds: Annotated[_Zero, Meta(description="processor time of each process of a session")] = 0
     session_eval_seconds: Annotated[_Seconds, Meta(description="an eval may run, whatever its `timeout` says")] = 0
+    session_output_bytes: Annotated[_Zero, Meta(description="output of one eval, until it is interrupted")] = 0
     # 4096: what a server of the user's needs, and far from the machine's own bound.
     session_open_files: Annotated[_Zero, Meta(description="files and sockets open in each process of a session")] = 4096
     session_file_bytes: Annotated[_Zero, Meta(description="largest file a session writes")] = 16 << 30

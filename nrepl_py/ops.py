@@ -35,6 +35,7 @@ STATUSES: dict[str, str] = {
     "eval-error": "the code raised; `error` was sent before",
     "interrupted": "the eval ended because of an interrupt or a timeout",
     "timeout": "the eval ran longer than its `timeout`",
+    "output-limit": "the eval wrote more than it may; it was interrupted, and the rest dropped",
     "cancelled": "a queued eval that never ran",
     "truncated": "something in this message was cut to a limit",
     "not-plain": "`data` was asked for, but the value is not plain data",
@@ -178,6 +179,7 @@ class SessionLimits(Struct, frozen=True, kw_only=True, rename="kebab", omit_defa
     processes: Annotated[int, Meta(ge=1, description="and threads, at once")] | None = None
     cpu_seconds: Annotated[int, Meta(ge=1, description="of each process")] | None = None
     eval_seconds: Annotated[float, Meta(gt=0, description="from the start of an eval to its `timeout`")] | None = None
+    output_bytes: Annotated[int, Meta(ge=1, description="of one eval, to `out` and `err` together")] | None = None
     open_files: Annotated[int, Meta(ge=64, description="of each process, sockets included")] | None = None
     file_bytes: Annotated[int, Meta(ge=4096, description="of one file")] | None = None
     tmp_bytes: Annotated[int, Meta(ge=1 << 16, description="of each private directory")] | None = None
@@ -371,8 +373,8 @@ class EvalOptions(Request, kw_only=True):
     """What `eval` and `load-file` share."""
 
     statuses = (
-        "need-input", "input-done", "done", "eval-error", "interrupted", "timeout", "cancelled", "truncated",
-        "not-plain", "exit", "session-died", "session-restarted", "session-closed", "oom",
+        "need-input", "input-done", "done", "eval-error", "interrupted", "timeout", "output-limit", "cancelled",
+        "truncated", "not-plain", "exit", "session-died", "session-restarted", "session-closed", "oom",
     )  # fmt: skip
     errors = (
         "unknown-session", "duplicate-id", "busy", "quota-exceeded", "start-failed", "no-capacity", "not-supported",

@@ -85,7 +85,8 @@ class Policy(Struct, frozen=True, kw_only=True):
         bounds = msgspec.to_builtins(self.limits)
         bounds["session-memory-bytes"] = bounds["session-memory-bytes"] or _machine_memory() * 3 // 4
         asked = msgspec.to_builtins(spec.limits)
-        names = [field.encode_name for field in msgspec.structs.fields(SessionLimits) if field.name != "eval_seconds"]
+        fields = msgspec.structs.fields(SessionLimits)
+        names = [field.encode_name for field in fields if field.name not in _THE_ROUTERS]
         return {name: _least(asked.get(name, 0), bounds["session-" + name]) for name in names}
 
     def confine(self, spec: Spec) -> Confinement:
@@ -126,6 +127,9 @@ class Policy(Struct, frozen=True, kw_only=True):
             return views.check(os.getcwd(), state)
         except StartFailed:
             return None  # started from home, say: nobody asked for that directory
+
+
+_THE_ROUTERS = ("eval_seconds", "output_bytes")  # bounds that it keeps itself
 
 
 def _machine_memory() -> int:

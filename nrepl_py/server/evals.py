@@ -25,8 +25,9 @@ class OpenEval:
         "client",
         "id",
         "ladder",
+        "output_bytes",
         "run",
-        "timed_out",
+        "stopped_by",
         "timeout",
         "waits",
     )
@@ -39,7 +40,10 @@ class OpenEval:
         self.timeout = request.timeout
         if most_seconds and (self.timeout is None or self.timeout > most_seconds):
             self.timeout = most_seconds
-        self.timed_out = False
+        self.output_bytes = 0
+        """Written so far."""
+        self.stopped_by: str | None = None
+        """The status that says which bound it went beyond, and was interrupted for."""
         self.waits = False
         """Whether the worker waits for input and clients were told."""
         self.ladder: Ladder | None = None

@@ -65,11 +65,11 @@ def failure(report: Failure) -> dict[str, Any]:
     return message
 
 
-def end(message: dict[str, Any], report: End, timed_out: bool) -> None:
+def end(message: dict[str, Any], report: End, stopped_by: str | None) -> None:
     """Make this the eval's last message: what the worker says of the end goes before `done`."""
     status = message.setdefault("status", [])
-    if timed_out:
-        status.append("timeout")
+    if stopped_by is not None:
+        status.append(stopped_by)
         if "interrupted" not in report.status:
             status.append("interrupted")
     status.extend(report.status)

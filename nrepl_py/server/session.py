@@ -85,6 +85,12 @@ class Session:
         context.out.append(Start(spec))
 
     @property
+    def _most_output(self) -> int:
+        """Bytes an eval may write to its streams, or 0."""
+        bounds = (self.spec.limits.output_bytes, self._context.limits.session_output_bytes)
+        return min((bound for bound in bounds if bound), default=0)
+
+    @property
     def _most_seconds(self) -> float:
         """An eval may run, or 0."""
         bounds = (self.spec.limits.eval_seconds, self._context.limits.session_eval_seconds)
@@ -275,7 +281,7 @@ class Session:
         self._recent[eval.run.serial] = (eval.id, eval.asker)
         if len(self._recent) > MAX_RECENT:
             del self._recent[next(iter(self._recent))]
-        if eval.timeout is not None and not eval.timed_out:
+        if eval.timeout is not None and eval.stopped_by != "timeout":
             self._context.out.append(CancelTimer(("timeout", self.id, eval.run.serial)))
         if eval.ladder is not None:
             eval.ladder.end(last)
@@ -322,8 +328,25 @@ class Session:
     def _output(self, report: Output) -> None:
         head, asker = self._whose(report.serial)
         self._context.output_bytes += messages.weight(report)
+        if self._most_output and self._is_running(report.serial) and self._overflows(messages.weight(report)):
+            return
         for text in messages.pieces(report.text):
             self._say(head | messages.output(report, text), asker, len(text))
+
+    def _overflows(self, size: int) -> bool:
+        """Whether the running eval writes more than it may: then it is interrupted, and the rest is dropped."""
+        eval = self.running
+        assert eval is not None
+        eval.output_bytes += size
+        if eval.output_bytes <= self._most_output:
+            return False
+        if eval.stopped_by is None:
+            self._stop_by("output-limit", eval)
+        return True
+
+    def _stop_by(self, status: str, eval: OpenEval) -> None:
+        eval.stopped_by = eval.stopped_by or status
+        self._ladder(eval).climb()
 
     def _display(self, report: Display) -> None:
         if self._is_running(report.serial):
@@ -371,7 +394,7 @@ class Session:
         if end is None:
             self._say(self._head(eval.id) | fields, eval.asker, size)
             return
-        messages.end(fields, end, eval.timed_out)
+        messages.end(fields, end, eval.stopped_by)
         self._finish_running(fields, size, {"status": ["done"]})
         if self.transient:
             self.life = "closed"
@@ -402,8 +425,7 @@ class Session:
         elif eval is None or eval.run.serial != serial:
             return
         elif kind == "timeout":
-            eval.timed_out = True
-            self._ladder(eval).climb()
+            self._stop_by("timeout", eval)
         elif eval.ladder is not None:
             if kind == "grace":
                 eval.ladder.repeat()

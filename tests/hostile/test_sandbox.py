@@ -391,3 +391,19 @@ def test_a_memory_bomb_of_many_processes(attack: Attack) -> None:
     assert last["cause"]["kind"] == "oom"
     attack.innocent_is_served()
     assert session.ok("1 + 1").value == "2"
+
+
+def test_output_without_end(attack: Attack) -> None:
+    session = attack.session(limits={"output-bytes": 1 << 16})
+    run = session.eval("while True: print('x' * 99)")
+    attack.innocent_is_served()
+    assert {"output-limit", "interrupted"} <= run.status, run.last
+    assert 0 < len(run.out) <= 1 << 16
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_time_without_end(attack: Attack) -> None:
+    session = attack.session(limits={"eval-seconds": 0.1})
+    run = session.eval("while True: pass", timeout=1000)
+    attack.innocent_is_served()
+    assert {"timeout", "interrupted"} <= run.status, run.last

@@ -67,31 +67,32 @@ def test_an_error_and_its_traceback_are_one_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "timed_out", "status"),
+    ("end", "stopped_by", "status"),
     [
-        (End(), False, ["done"]),
-        (End(("eval-error",)), False, ["eval-error", "done"]),
-        (End(("interrupted",)), True, ["timeout", "interrupted", "done"]),
-        (End(), True, ["timeout", "interrupted", "done"]),
-        (End(("eval-error",)), True, ["timeout", "interrupted", "eval-error", "done"]),
+        (End(), None, ["done"]),
+        (End(("eval-error",)), None, ["eval-error", "done"]),
+        (End(("interrupted",)), "timeout", ["timeout", "interrupted", "done"]),
+        (End(), "timeout", ["timeout", "interrupted", "done"]),
+        (End(("interrupted",)), "output-limit", ["output-limit", "interrupted", "done"]),
+        (End(("eval-error",)), "timeout", ["timeout", "interrupted", "eval-error", "done"]),
     ],
 )
-def test_done_is_the_last_status(end: End, timed_out: bool, status: list[str]) -> None:
+def test_done_is_the_last_status(end: End, stopped_by: str | None, status: list[str]) -> None:
     message: dict[str, object] = {}
-    messages.end(message, end, timed_out)
+    messages.end(message, end, stopped_by)
     assert message == {"status": status}
 
 
 def test_the_end_joins_what_the_message_says_already() -> None:
     message = messages.value(Value(text="x", truncated=True))
-    messages.end(message, End(), False)
+    messages.end(message, End(), None)
     assert message["status"] == ["truncated", "done"]
 
 
 @pytest.mark.parametrize(("code", "said"), [(3, 3), (None, 0)])
 def test_exit_has_its_code(code: int | None, said: int) -> None:
     message: dict[str, object] = {}
-    messages.end(message, End(("exit",), exit_code=code), False)
+    messages.end(message, End(("exit",), exit_code=code), None)
     assert message == {"status": ["exit", "done"], "exit-code": said}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from nrepl_py.errors import NoCapacity, StartFailed
 from nrepl_py.evaluators.base import Ask, Run
-from nrepl_py.evaluators.frames import Answer, Display, End, Failure, NeedInput, Output, Ready, Value
+from nrepl_py.evaluators.frames import Answer, Display, End, Failure, Finished, NeedInput, Output, Ready, Value
 from nrepl_py.limits import Limits
 from nrepl_py.ops import ErrorInfo
 from nrepl_py.server import instructions as do
@@ -602,3 +602,20 @@ def test_ready_is_heard_once(bench: Bench) -> None:
     assert bench.says(Ready()) == []
     bench.note(bench.router.started(bench.ref, READY))
     assert bench.did == [do.Stop(bench.ref, 1)]
+
+
+def test_an_eval_that_writes_too_much_is_interrupted_and_the_rest_dropped() -> None:
+    bench = Bench(Limits(session_output_bytes=10)).clone()
+    bench.eval("a")
+    assert (
+        "".join(m.get("out", "") for m in bench.says(Output(serial=1, text="0123456789", blobs=(10,)))) == "0123456789"
+    )
+    assert bench.says(Output(serial=1, text="x", blobs=(1,))) == []
+    assert bench.of(do.Signal) == [do.Signal(bench.ref, 1)]
+    assert bench.says(Output(serial=1, text="more", blobs=(4,))) == []
+    assert bench.of(do.Signal) == []
+    (message,) = bench.says(Finished(serial=1, end=End(status=("interrupted",))))
+    assert message["status"] == ["output-limit", "interrupted", "done"]
+    bench.eval("b")
+    (message,) = bench.says(Output(serial=2, text="fresh", blobs=(5,)))
+    assert message["out"] == "fresh"

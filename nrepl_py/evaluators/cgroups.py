@@ -23,6 +23,7 @@ class MemoryGroup:
     """The group of one session. Raises OSError where it cannot be made or used."""
 
     def __init__(self, name: str, most_bytes: int) -> None:
+        _remove_stale()
         self._path = os.path.join(_GROUP, f"{os.getpid()}-{name}")
         os.makedirs(self._path)
         self._write("memory.limit_in_bytes", str(most_bytes))
@@ -56,3 +57,11 @@ class MemoryGroup:
     def _write(self, name: str, text: str) -> None:
         with open(os.path.join(self._path, name), "w") as file:
             file.write(text)
+
+
+def _remove_stale() -> None:
+    """Groups of servers that were killed; a group with processes cannot be removed."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(_GROUP):
+            if name.partition("-")[0].isdigit() and not os.path.exists(f"/proc/{name.partition('-')[0]}"):
+                os.rmdir(os.path.join(_GROUP, name))

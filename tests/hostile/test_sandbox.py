@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 
-from nrepl_py.evaluators import cgroups
 from tests.contract.driver import Session
 from tests.hostile.harness import PATIENCE, ROOT, Attack, Victim
 
@@ -375,7 +374,6 @@ if not os.path.lexists("{work}/fake/bin/linked"):
     shutil.rmtree(work / "fake")
 
 
-@pytest.mark.skipif(not cgroups.available(), reason="only control groups bound a session's memory as a whole")
 def test_a_memory_bomb_of_many_processes(attack: Attack) -> None:
     """None goes beyond the bound by itself; together they are the end of their session, and of no other."""
     session = attack.session(limits={"memory-bytes": 200 << 20})

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +25,12 @@ from msgspec.structs import replace
 
 from nrepl_py import codec, lent
 from nrepl_py.config import Settings
-from nrepl_py.errors import NoCapacity, NreplError, StartFailed
-from nrepl_py.evaluators import bundle, cgroups, deaths, frames, machine, views
+from nrepl_py.errors import NoCapacity, NotSupported, NreplError, QuotaExceeded, StartFailed
+from nrepl_py.evaluators import bundle, cgroups, deaths, frames, machine, processes, views
 from nrepl_py.evaluators.base import Exited, Lost, Ref, Said, Sink, Spec, ToWorker
-from nrepl_py.evaluators.cgroups import MemoryGroup
+from nrepl_py.evaluators.birth import Birth
 from nrepl_py.evaluators.environment import PRIVATE_ENVIRONMENT, environment
+from nrepl_py.evaluators.family import Family
 from nrepl_py.evaluators.link import Link
 from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
 from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell
@@ -51,14 +53,13 @@ class _Worker:
     link: Link
     word: int
     confinement: Confinement
+    number: int = 0
     pid: int = 0
     pidfd: int = -1
-    memory: MemoryGroup | None = None
-    home: str | None = None
-    """Its private directory on disk, where it has no namespace to keep one in."""
-    init: int = -1
-    """A pidfd too, where the session is confined: its end is the end of every process of the session."""
-    zygote: Zygote | None = None
+    starved: bool = False
+    family: Family = field(init=False)
+    copied: dict[str, Any] = field(default_factory=dict)
+    """Of a clone: what its original has that is not in it."""
     process: subprocess.Popen[bytes] | None = None
     ready: asyncio.Future[frames.Ready] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,7 +105,7 @@ class LocalEvaluator:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({"interrupt", "kill"})
+        return frozenset({"interrupt", "kill"} | (set() if self._portable else {"clone"}))
 
     def describe(self) -> dict[str, Any]:
         tier = self._policy.tier
@@ -150,19 +151,59 @@ class LocalEvaluator:
     async def start(self, spec: Spec) -> frames.Ready:
         if len(self._workers) >= self._max_workers:
             raise NoCapacity(f"{len(self._workers)} workers are running, as many as this server may; close a session")
+        if spec.origin is not None:
+            return await self._clone(spec, spec.origin)
         executable = self._resolve(spec.python)
-        confinement = self._policy.confine(spec)
+        worker = self._worker(spec.ref, self._policy.confine(spec))
+        worker.family = Family(worker, lambda: self._left(worker.family))
+        return await self._come_up(worker, executable, self._launch(worker, executable, spec))
+
+    async def _clone(self, spec: Spec, ref: Ref) -> frames.Ready:
+        origin = self._workers.get(ref)
+        if origin is None or not origin.ready.done():
+            raise StartFailed("clone: the session has ended")
+        if origin.family.zygote is None:
+            raise NotSupported(
+                "clone: this session's interpreter was started by itself, and cannot fork as it runs: it is not "
+                "CPython on Linux, or has LD_*, MALLOC_* or PYTHON* in its 'env'"
+            )
+        worker = self._worker(spec.ref, origin.confinement)
+        worker.family = origin.family
+        birth = Birth()
+        try:
+            # Last of all that may fail before the worker is awaited: from here on it is a member that has to leave.
+            origin.family.join(worker, self._policy.limits.max_family_sessions)
+            return await self._come_up(worker, "the clone", self._be_born(worker, origin, birth, spec.force))
+        except QuotaExceeded:
+            self._forget(worker)
+            raise
+        finally:
+            birth.close()
+
+    async def _be_born(self, worker: _Worker, origin: _Worker, birth: Birth, force: bool) -> None:
+        descriptors = [os.dup(fd) for fd in (*worker.link.worker_ends, *worker.link.worker_pipes, worker.word)]
+        origin.link.tell_with([*descriptors, birth.give()], {"do": "clone", "force": force})
+        worker.link.handed_over()
+        worker.pidfd, worker.copied = await birth.word()
+        await worker.family.adopt(worker, lambda status: self._exited(worker, status))
+        worker.pid = processes.pid_of(worker.pidfd)
+        birth.go()
+
+    def _worker(self, ref: Ref, confinement: Confinement) -> _Worker:
         link = Link(
             on_report=lambda report: self._report(worker, report), on_broken=lambda why: self._broken(worker, why)
         )
-        worker = _Worker(spec.ref, link, new_word(), confinement)
-        self._workers[spec.ref] = worker
+        worker = self._workers[ref] = _Worker(ref, link, new_word(), confinement)
+        return worker
+
+    async def _come_up(self, worker: _Worker, what: str, launch: Awaitable[None]) -> frames.Ready:
+        """The worker's first word, once it is launched; nothing of it stays where there is none."""
         try:
             async with asyncio.timeout(self._start_seconds):
-                await self._launch(worker, executable, spec)
+                await launch
                 return await worker.ready
         except TimeoutError:
-            raise StartFailed(f"{executable} was not ready within {self._start_seconds:g} s") from None
+            raise StartFailed(f"{what} was not ready within {self._start_seconds:g} s") from None
         finally:
             if not worker.ready.done() or worker.ready.cancelled() or worker.ready.exception() is not None:
                 await self._abandon(worker)
@@ -172,8 +213,8 @@ class LocalEvaluator:
         confined = worker.confinement.tier in BOUNDARIES
         private = PRIVATE_ENVIRONMENT
         if worker.confinement.tier == "landlock":
-            worker.home = tempfile.mkdtemp(prefix="session-", dir=self._zygotes.private)
-            private = private | dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), worker.home)
+            home = worker.family.home = tempfile.mkdtemp(prefix="session-", dir=self._zygotes.private)
+            private = private | dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), home)
             private["GIT_CONFIG_NOSYSTEM"] = "1"  # git gives up where it must not even look for /etc/gitconfig
         env = environment(spec, private if confined else {})
         early = tuple(sorted(item for item in spec.env.items() if item[0].startswith(("LD_", "MALLOC_", "PYTHON"))))
@@ -182,7 +223,7 @@ class LocalEvaluator:
         forked = confined or (not cold and await self._implementation(executable) == "cpython")
         header: dict[str, object] = {
             "do": "setup",
-            "cwd": worker.confinement.cwd or worker.home or WORKSPACE,
+            "cwd": worker.confinement.cwd or worker.family.home or WORKSPACE,
             "python-path": [path for path in spec.env.get("PYTHONPATH", "").split(os.pathsep) if path],
             "preload": [] if forked else preload,
             "lent": self._lent,
@@ -201,36 +242,22 @@ class LocalEvaluator:
     async def _fork(self, worker: _Worker, kind: Kind) -> None:
         zygote = await self._zygotes.get(kind)
         null = os.open(os.devnull, os.O_RDONLY)
-        link, confinement = worker.link, worker.confinement
+        link, confinement, family = worker.link, worker.confinement, worker.family
         confine = self._confine(worker, kind) if confinement.tier in BOUNDARIES else None
-        descriptors = (*link.worker_ends, null, *link.worker_pipes, worker.word)
-        worker.zygote = zygote
+        to_init = family.channel() if confinement.tier in NAMESPACED else os.dup(null)
+        descriptors = (*link.worker_ends, null, *link.worker_pipes, worker.word, to_init)
+        family.zygote = zygote
         try:
-            worker.pidfd, *init = await zygote.fork(descriptors, confine, lambda status: self._exited(worker, status))
+            worker.number, (worker.pidfd, *init) = await zygote.fork(
+                descriptors, confine, lambda status: self._exited(worker, status)
+            )
         finally:
             os.close(null)
-        worker.init = init[0] if init else -1
-        worker.pid = _pid_of(worker.pidfd)
+            os.close(to_init)
+        family.born(worker.number, init[0] if init else -1)
+        worker.pid = processes.pid_of(worker.pidfd)
         if confinement.tier in NAMESPACED and confinement.limits["memory-bytes"] and cgroups.available():
-            self._bound_memory(worker)
-
-    def _bound_memory(self, worker: _Worker) -> None:
-        """Of the session as a whole. Nothing of the user's runs in it yet: the worker waits for its setup."""
-        try:
-            group = worker.memory = MemoryGroup(
-                f"{worker.ref.id}-{worker.ref.epoch}", worker.confinement.limits["memory-bytes"]
-            )
-            for pid in (_pid_of(worker.init), worker.pid):
-                group.add(pid)
-        except OSError as error:
-            log.warning("memory is bounded for each process only", extra={"why": str(error)})
-            return
-        asyncio.get_running_loop().add_reader(group.event, self._out_of_memory, worker)
-
-    def _out_of_memory(self, worker: _Worker) -> None:
-        """The kernel ends one of its processes: end the session, rather than leave half of it."""
-        if worker.memory is not None and worker.memory.ran_out:
-            self._kill(worker)
+            family.bound_memory(f"{worker.ref.id}-{worker.ref.epoch}", confinement.limits["memory-bytes"])
 
     @staticmethod
     def _confine(worker: _Worker, kind: Kind) -> dict[str, Any]:
@@ -239,7 +266,7 @@ class LocalEvaluator:
         if confinement.tier == "landlock":
             return {
                 "read": confinement.view.reach(kind.executable),
-                "write": [*confinement.view.write, worker.home],
+                "write": [*confinement.view.write, worker.family.home],
                 "network": confinement.network,
                 "ptrace": True,
             }
@@ -283,7 +310,7 @@ class LocalEvaluator:
         self._exited(worker, status)
 
     def _zygote_gone(self, zygote: Zygote) -> None:
-        for worker in [worker for worker in self._workers.values() if worker.zygote is zygote]:
+        for worker in [worker for worker in self._workers.values() if worker.family.zygote is zygote]:
             worker.killed_by = worker.killed_by or "zygote"
             self._exited(worker, signal.SIGKILL)
 
@@ -350,13 +377,7 @@ class LocalEvaluator:
 
     def memory(self, ref: Ref) -> int | None:
         worker = self._workers.get(ref)
-        if worker is None:
-            return None
-        try:
-            with open(f"/proc/{worker.pid}/statm") as file:
-                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, ValueError, IndexError):
-            return None
+        return None if worker is None else processes.memory(worker.pid)
 
     # -- ending
 
@@ -367,6 +388,7 @@ class LocalEvaluator:
         first = worker.killed_by is None
         worker.killed_by = worker.killed_by or "router"
         worker.link.hold(False)
+        worker.family.mark(worker)
         worker.link.hang_up()
         try:
             await asyncio.wait_for(worker.gone.wait(), grace)
@@ -382,18 +404,20 @@ class LocalEvaluator:
             os.close(self._bundle)
             self._bundle = -1
 
-    def _kill(self, worker: _Worker) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if worker.pidfd >= 0:
-                signal.pidfd_send_signal(worker.init if worker.init >= 0 else worker.pidfd, signal.SIGKILL)
-            elif worker.process is not None:
+    @staticmethod
+    def _kill(worker: _Worker) -> None:
+        if worker.pidfd >= 0:
+            worker.family.kill(worker)
+        elif worker.process is not None:
+            with contextlib.suppress(ProcessLookupError):
                 worker.process.kill()
 
     def _report(self, worker: _Worker, report: frames.Report) -> None:
         if isinstance(report, frames.Ready):
             if not worker.ready.done():
-                told = worker.confinement.described | {"memory-bound": "session" if worker.memory else "process"}
-                worker.ready.set_result(replace(report, pid=worker.pid or report.pid, sandbox=told))
+                told = worker.confinement.described | {"memory-bound": worker.family.memory_bound}
+                pid = worker.pid or report.pid
+                worker.ready.set_result(replace(report, pid=pid, sandbox=told, copied=worker.copied))
         elif worker.ready.done():
             self._sink(Said(worker.ref, report))
 
@@ -405,7 +429,7 @@ class LocalEvaluator:
         if worker.gone.is_set():
             return
         stderr = worker.link.last_words()
-        ran_out = worker.memory is not None and worker.memory.ran_out
+        ran_out = worker.family.ran_out(worker)
         ref, started = worker.ref, worker.ready.done()
         self._forget(worker)
         if not started:
@@ -422,17 +446,15 @@ class LocalEvaluator:
         self._workers.pop(worker.ref, None)
         worker.link.close()
         os.close(worker.word)
-        for pidfd in (worker.pidfd, worker.init):
-            if pidfd >= 0:
-                os.close(pidfd)
-        worker.pidfd = worker.init = -1
-        if worker.memory is not None:
-            asyncio.get_running_loop().remove_reader(worker.memory.event)
-            worker.memory.close()
-        if worker.home is not None:
-            shutil.rmtree(worker.home, ignore_errors=True)
-        if worker.zygote is not None:
-            self._zygotes.left(worker.zygote)
+        if worker.pidfd >= 0:
+            os.close(worker.pidfd)
+        worker.pidfd = -1
+        worker.family.leave(worker)
+
+    def _left(self, family: Family) -> None:
+        """Its last member has."""
+        if family.zygote is not None:
+            self._zygotes.left(family.zygote)
 
 
 def _view(confinement: Confinement) -> tuple[str, views.View | None]:
@@ -440,10 +462,3 @@ def _view(confinement: Confinement) -> tuple[str, views.View | None]:
     if confinement.tier not in BOUNDARIES:
         return "process", None
     return confinement.tier, confinement.view
-
-
-def _pid_of(pidfd: int) -> int:
-    """The process's number in our own pid namespace; 0 where it has ended."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as file:
-        found = dict(line.split(":", 1) for line in file)
-    return max(0, int(found["Pid"]))

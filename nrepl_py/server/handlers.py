@@ -95,11 +95,27 @@ _ops = cache(describe_ops)
 
 @handles(ops.Clone)
 def clone(core: Core, client: Connection, request: ops.Clone) -> Fields:
-    for name in ("session", "idle"):
-        if getattr(request, name) is not None:
-            raise NotSupported(f"clone: {name!r} is not supported by this version")
-    core.clone(client, request)
+    if request.idle is not None:
+        raise NotSupported("clone: 'idle' is not supported by this version")
+    if request.session is None:
+        if request.force:
+            raise InvalidMessage("clone: 'force' is for the copy of a live session; name it as 'session'")
+        core.clone(client, request)
+        return None
+    chosen = next((name for name in _OF_FRESH if getattr(request, name)), None)
+    if chosen is not None:
+        name = chosen.replace("_", "-")
+        raise InvalidMessage(f"clone: {name!r} cannot be chosen for a copy, which has all that of its 'session'")
+    if "clone" not in core.capabilities:
+        raise NotSupported(
+            "clone: this server's sessions cannot be copied while they live; they do not run in processes that can fork"
+        )
+    core.copy(client, request, core.find(client, request.session))
     return None
+
+
+_OF_FRESH: Final = ("python", "cwd", "env", "inherit_env", "preload", "sandbox", "limits")
+"""Fields of `clone` that a copy takes from its original."""
 
 
 @handles(ops.Close)

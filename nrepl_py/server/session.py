@@ -146,6 +146,19 @@ class Session:
         self._end_all(messages.died(cause))
         self._event("died", cause)
 
+    def check_copy(self) -> None:
+        """Raises `Unavailable` where there is no worker to copy, `Busy` where it is in the middle of something."""
+        self._check_worker()
+        if self.evals:
+            raise Busy(
+                f"clone: {len(self.evals)} evals run or wait in this session, and it can be copied only between two, "
+                "with 'force' too: wait for the last 'done', or interrupt them"
+            )
+
+    def counts_from(self, origin: Session) -> None:
+        """This is a copy of that session: what it evaluates is counted on from there."""
+        self._serial = max(self._serial, origin._serial)
+
     def close(self, by: str, grace: float) -> None:
         """End it all, now."""
         if self.cloned_by is not None:
@@ -161,7 +174,7 @@ class Session:
 
     def _restart(self) -> None:
         self.life = "starting"
-        self.spec = replace(self.spec, ref=self.ref._replace(epoch=self.ref.epoch + 1))
+        self.spec = replace(self.spec, ref=self.ref._replace(epoch=self.ref.epoch + 1), origin=None)
         self._context.out.append(Start(self.spec))
 
     def _reply_clone(self, fields: dict[str, Any]) -> None:
@@ -236,10 +249,13 @@ class Session:
 
     def introspect(self, request: Introspection, asker: Asker) -> None:
         """Ask the worker, beside what runs. Raises `Unavailable` where there is none, and `Busy`."""
+        self._check_worker()
+        self.questions.ask(self.ref, request, asker)
+
+    def _check_worker(self) -> None:
         if self.life != "ready":
             why = "is starting; ask again" if self.life == "starting" else "is gone; the next eval starts a new one"
             raise Unavailable(f"the session's worker {why}")
-        self.questions.ask(self.ref, request, asker)
 
     def _next(self) -> None:
         if self.life == "ready" and self.queue:

@@ -1,0 +1,151 @@
+"""A session and its live clones, as the router owns them: one init, one bound of memory, one private directory.
+
+It lives as long as one of its members. They are not confined from each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from nrepl_py import codec
+from nrepl_py.errors import QuotaExceeded
+from nrepl_py.evaluators import processes
+from nrepl_py.evaluators.cgroups import MemoryGroup
+from nrepl_py.evaluators.zygote import Zygote
+
+log = logging.getLogger(__name__)
+
+
+class Member(Protocol):
+    """What a family knows of a worker."""
+
+    number: int
+    """By which its zygote and its init know it; 0 before they do."""
+    pid: int
+    pidfd: int
+    starved: bool
+    """Whether it ended for lack of memory."""
+
+
+class Family:
+    """One of them. `on_end` is called when the last member has left."""
+
+    def __init__(self, first: Member, on_end: Callable[[], object]) -> None:
+        self._members: list[Member] = [first]
+        self._on_end = on_end
+        self.zygote: Zygote | None = None
+        self.home: str | None = None
+        """Its private directory on disk, where it has no namespace to keep one in."""
+        self._number = 0
+        self._init = -1
+        self._to_init: socket.socket | None = None
+        self._memory: MemoryGroup | None = None
+
+    @property
+    def memory_bound(self) -> str:
+        """What the bound of memory is one of: for `clone`'s `info`."""
+        return "process" if self._memory is None else "session" if len(self._members) == 1 else "family"
+
+    def channel(self) -> int:
+        """A descriptor for the init that the zygote is about to fork."""
+        self._to_init, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._to_init.setblocking(False)
+        return theirs.detach()
+
+    def born(self, number: int, init: int) -> None:
+        """Its first member is there, and if it is confined so is its init, of which this is a pidfd."""
+        self._number, self._init = number, init
+
+    def bound_memory(self, name: str, most_bytes: int) -> None:
+        """Of all members together. Nothing of the user's runs yet: the first one waits for its setup."""
+        try:
+            self._memory = MemoryGroup(name, most_bytes)
+            for pid in (processes.pid_of(self._init), self._members[0].pid):
+                self._memory.add(pid)
+        except OSError as error:
+            log.warning("memory is bounded for each process only", extra={"why": str(error)})
+            return
+        asyncio.get_running_loop().add_reader(self._memory.event, self._out_of_memory)
+
+    def join(self, member: Member, most: int) -> None:
+        """One more, on its way. Raises `QuotaExceeded`."""
+        if len(self._members) >= most:
+            raise QuotaExceeded(
+                f"clone: this session and its clones are {len(self._members)}, as many as there may be; close one"
+            )
+        self._members.append(member)
+
+    async def adopt(self, member: Member, on_exit: Callable[[int], None]) -> None:
+        """Have that process known for a member. Raises `StartFailed` where it is no orphan of this family's."""
+        assert self.zygote is not None
+        member.number = await self.zygote.adopt(self._number, self._to_init, member.pidfd, on_exit)
+
+    def mark(self, member: Member) -> None:
+        """It is about to end, and so is what it has started."""
+        if self._to_init is not None and len(self._members) > 1:
+            self._ask("mark", member)
+
+    def kill(self, member: Member) -> None:
+        """End it and all it has started, and nothing of the others'."""
+        if self._init >= 0 and len(self._members) == 1:
+            _kill(self._init)
+        elif self._init < 0 or not self._ask("kill", member):
+            _kill(member.pidfd)
+
+    def ran_out(self, member: Member) -> bool:
+        """Whether there was not enough memory for it."""
+        alone = len(self._members) == 1 and self._memory is not None and self._memory.ran_out
+        return alone or member.starved
+
+    def leave(self, member: Member) -> None:
+        """It has ended."""
+        if member in self._members:
+            self._members.remove(member)
+            if not self._members:
+                self._close()
+
+    def _ask(self, what: str, member: Member) -> bool:
+        assert self._to_init is not None
+        try:
+            self._to_init.send(codec.to_json({"do": what, "number": member.number}))
+        except OSError:
+            return False
+        return True
+
+    def _out_of_memory(self) -> None:
+        """The kernel ends one of its processes: end that member, rather than leave half of it."""
+        if self._memory is None or not self._memory.ran_out:
+            return
+        if len(self._members) > 1:
+            ended = [member for member in self._members if member.pid and processes.has_ended(member.pidfd)]
+            worst = ended[0] if ended else max(self._members, key=lambda member: processes.memory(member.pid) or 0)
+            worst.starved = True
+        else:
+            (worst,) = self._members
+        self.kill(worst)
+
+    def _close(self) -> None:
+        if self._to_init is not None:
+            self._to_init.close()
+        if self._init >= 0:
+            os.close(self._init)
+        if self._memory is not None:
+            with contextlib.suppress(ValueError):
+                asyncio.get_running_loop().remove_reader(self._memory.event)
+            self._memory.close()
+        if self.home is not None:
+            shutil.rmtree(self.home, ignore_errors=True)
+        self._on_end()
+
+
+def _kill(pidfd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -31,6 +31,8 @@ class Member(Protocol):
     """By which its zygote and its init know it; 0 before they do."""
     pid: int
     pidfd: int
+    killed_by: str | None
+    """Whom it has to end for."""
     starved: bool
     """Whether it ended for lack of memory."""
 
@@ -77,10 +79,9 @@ class Family:
 
     def join(self, member: Member, most: int) -> None:
         """One more, on its way. Raises `QuotaExceeded`."""
-        if len(self._members) >= most:
-            raise QuotaExceeded(
-                f"clone: this session and its clones are {len(self._members)}, as many as there may be; close one"
-            )
+        alive = sum(member.killed_by is None for member in self._members)
+        if alive >= most:
+            raise QuotaExceeded(f"clone: this session and its clones are {alive}, as many as there may be; close one")
         self._members.append(member)
 
     async def adopt(self, member: Member, on_exit: Callable[[int], None]) -> None:
@@ -88,16 +89,17 @@ class Family:
         assert self.zygote is not None
         member.number = await self.zygote.adopt(self._number, self._to_init, member.pidfd, on_exit)
 
-    def mark(self, member: Member) -> None:
-        """It is about to end, and so is what it has started."""
-        if self._to_init is not None and len(self._members) > 1:
-            self._ask("mark", member)
+    async def mark(self, member: Member, seconds: float) -> None:
+        """It is about to end, and what it has started with it; that takes no longer than so many seconds."""
+        if self._to_init is not None and self.zygote is not None and len(self._members) > 1:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.zygote.mark(member.number, self._to_init), seconds)
 
     def kill(self, member: Member) -> None:
         """End it and all it has started, and nothing of the others'."""
         if self._init >= 0 and len(self._members) == 1:
             _kill(self._init)
-        elif self._init < 0 or not self._ask("kill", member):
+        elif self._to_init is None or not self._ask_to_kill(member.number):
             _kill(member.pidfd)
 
     def ran_out(self, member: Member) -> bool:
@@ -112,10 +114,9 @@ class Family:
             if not self._members:
                 self._close()
 
-    def _ask(self, what: str, member: Member) -> bool:
-        assert self._to_init is not None
+    def _ask_to_kill(self, number: int) -> bool:
         try:
-            self._to_init.send(codec.to_json({"do": what, "number": member.number}))
+            self._to_init.send(codec.to_json({"do": "kill", "number": number}))  # type: ignore[union-attr]
         except OSError:
             return False
         return True

@@ -388,7 +388,7 @@ class LocalEvaluator:
         first = worker.killed_by is None
         worker.killed_by = worker.killed_by or "router"
         worker.link.hold(False)
-        worker.family.mark(worker)
+        await worker.family.mark(worker, grace)
         worker.link.hang_up()
         try:
             await asyncio.wait_for(worker.gone.wait(), grace)

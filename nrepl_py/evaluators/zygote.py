@@ -30,7 +30,7 @@ Plan: TypeAlias = Callable[[list[str]], dict[str, Any]]
 class _Said(msgspec.Struct):
     """Any message of a zygote's."""
 
-    say: Literal["ready", "failed", "forked", "adopted", "unknown", "left", "ended", "exited"]
+    say: Literal["ready", "failed", "forked", "adopted", "unknown", "marked", "left", "ended", "exited"]
     error: str = ""
     number: int = 0
     status: int = 0
@@ -47,7 +47,7 @@ class Zygote:
         self._loop = asyncio.get_running_loop()
         self._on_gone = on_gone
         self._forks: dict[int, asyncio.Future[list[int]]] = {}
-        self._adoptions: dict[int, asyncio.Future[None]] = {}
+        self._asked: dict[int, asyncio.Future[None]] = {}
         self._exits = Exits()
         self._number = 0
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -118,17 +118,25 @@ class Zygote:
         `init` is where its family's listens, if it has one. Raises `StartFailed` where there is no such orphan."""
         self._number += 1
         number = self._number
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._adoptions[number] = future
         self._exits.expect(number, on_exit, None if init is None else family)
         try:
-            _ask(init or self._sock, {"do": "adopt", "number": number}, [pidfd])
+            answer = self._answer(init or self._sock, "adopt", number, pidfd)
         except OSError as error:
-            del self._adoptions[number]
             self._exits.forget(number)
             raise StartFailed(f"clone: the session has ended ({error.strerror})") from None
-        await future
+        await answer
         return number
+
+    async def mark(self, number: int, init: socket.socket) -> None:
+        """That member is about to end; once this returns, what it has started by now will end with it."""
+        with contextlib.suppress(OSError, StartFailed):  # it has ended
+            await self._answer(init, "mark", number)
+
+    def _answer(self, sock: socket.socket, what: str, number: int, *descriptors: int) -> asyncio.Future[None]:
+        """Ask, and give what will be settled by the answer, or by the end of that child. Raises OSError."""
+        _ask(sock, {"do": what, "number": number}, descriptors)
+        answer = self._asked[number] = self._loop.create_future()
+        return answer
 
     @property
     def alive(self) -> bool:
@@ -165,9 +173,9 @@ class Zygote:
             self._errors = -1
 
     def _fail(self, error: StartFailed) -> None:
-        waiting: list[asyncio.Future[Any]] = [*self._forks.values(), *self._adoptions.values(), self._ready]
+        waiting: list[asyncio.Future[Any]] = [*self._forks.values(), *self._asked.values(), self._ready]
         self._forks.clear()
-        self._adoptions.clear()
+        self._asked.clear()
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
@@ -208,11 +216,14 @@ class Zygote:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
         elif said.say == "adopted":
-            _settle(self._adoptions.pop(said.number))
+            _settle(self._asked.pop(said.number))
         elif said.say == "unknown":
-            future_adoption = self._adoptions.pop(said.number)
+            answer = self._asked.pop(said.number)
             self._exits.forget(said.number)
-            _settle(future_adoption, StartFailed("clone: what said to be the clone is no child of the session's"))
+            _settle(answer, StartFailed("clone: what said to be the clone is no child of the session's"))
+        elif said.say == "marked":
+            if said.number in self._asked:  # whoever asked may have had enough of waiting
+                _settle(self._asked.pop(said.number))
         elif said.say == "ended":
             self._exits.ended(said.number, said.status)
         elif said.say == "left":
@@ -221,8 +232,8 @@ class Zygote:
             told = self._exits.exited(said.number, said.status)
             if fork := self._forks.pop(said.number, None):
                 _settle(fork, StartFailed(f"the session's process ended with status {said.status} as it started"))
-            for number in [number for number in self._adoptions if number not in self._exits]:
-                _settle(self._adoptions.pop(number), StartFailed("clone: the session ended while it was copied"))
+            for number in [number for number in self._asked if number not in self._exits]:
+                _settle(self._asked.pop(number), StartFailed("clone: the session ended before it was copied"))
             self._tell(told)
 
     def _tell(self, told: list[tuple[OnExit, int]]) -> None:
@@ -254,7 +265,7 @@ class Zygote:
 
 def _ask(sock: socket.socket, request: dict[str, Any], descriptors: Sequence[int]) -> None:
     rights = struct.pack(f"{len(descriptors)}i", *descriptors)
-    sock.sendmsg([codec.to_json(request)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    sock.sendmsg([codec.to_json(request)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else [])
 
 
 def _settle(future: asyncio.Future[Any], error: StartFailed | None = None) -> None:

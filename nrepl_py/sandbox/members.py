@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from typing import Callable, Dict, Iterator, List, NamedTuple
+from typing import Callable, Container, Dict, Iterator, List, NamedTuple
 
 _LOOKS = 100  # after the members of a process tree, each of `_PAUSE` at most: what cannot be killed is left
 _PAUSE = 10  # milliseconds
@@ -110,13 +110,14 @@ def below(pid: int) -> List[Process]:
     return found
 
 
-def end_tree(pid: int, known: List[Process], wake: int) -> None:
-    """Kill the session that this process leads and those processes `known` to be its own, and see them dead.
-    `wake` is readable when a child may have ended."""
+def end_tree(pid: int, known: List[Process], spared: Container[int], wake: int) -> None:
+    """Kill the session that this process leads and those processes `known` to be its own, but for those `spared`, and
+    see them dead. `wake` is readable when a child may have ended."""
     poll = select.poll()
     poll.register(wake, select.POLLIN)
     for _ in range(_LOOKS):
-        left = [p for p in processes() if p.alive and p.pid != pid and (p.session == pid or _among(p, known))]
+        others = [p for p in processes() if p.alive and p.pid != pid and p.pid not in spared]
+        left = [p for p in others if p.session == pid or _among(p, known)]
         if not left:
             return
         for process in left:

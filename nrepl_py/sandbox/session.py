@@ -94,8 +94,8 @@ class _Family:
 
     The router asks over a SEQPACKET socket, one JSON datagram each:
         {"do": "adopt", "number": N} with a pidfd: that orphan is a member from now on, if it is one; `adopted` tells
-        {"do": "mark", "number": N}          that member is about to end, and with it what it has started by now
-        {"do": "kill", "number": N}          and now
+        {"do": "mark", "number": N}  that member is about to end, and with it what it has started by now; `marked` tells
+        {"do": "kill", "number": N}  and this one is to end now
     """
 
     def __init__(self, router: socket.socket, tell: Callable[..., None], numbers: Dict[int, int]) -> None:
@@ -131,12 +131,15 @@ class _Family:
             self._marked[pid] = members.below(pid)
         if pid and request["do"] == "kill":
             members.kill(pid)
+        elif request["do"] == "mark":
+            self._tell(number, {"say": "marked"})
 
     def _ended(self, pid: int, number: int, status: int) -> None:
         if not self._members.numbers:
             self._tell(number, {"say": "ended", "status": status})
             os._exit(0)  # and with us all that is left of the session
-        members.end_tree(pid, self._marked.pop(pid, []), self._members.wake)
+        # A clone that was still below its original then may be a member by now.
+        members.end_tree(pid, self._marked.pop(pid, []), self._members.numbers, self._members.wake)
         self._tell(number, {"say": "left", "status": status})
 
 

@@ -7,6 +7,7 @@ The router asks over a SEQPACKET socket, one JSON datagram each:
   zygote → router   {"say": "ready"} · {"say": "failed", "error": TEXT} once, after start
                     {"say": "forked", "number": N} with the worker's pidfd and, if confined, its init's
                     {"say": "adopted", "number": N} · {"say": "unknown", "number": N} it is no child of the one asked
+                    {"say": "marked", "number": N} what that member has started will end with it
                     {"say": "left", "number": N, "status": RAW} how one of several members ended, from their init
                     {"say": "ended", "number": N, "status": RAW} and how the last one did, which ends the init
                     {"say": "exited", "number": N, "status": RAW}: it is gone, or its init is

@@ -140,7 +140,7 @@ export interface CloneRequest {
   preload?: string[];
   sandbox?: Sandbox | null;
   limits?: SessionLimits | null;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** until it ends when nobody uses it; 0: never; absent: the server's; ≥ 0, ≤ 31,536,000 */
   idle?: number | null;
 }
 
@@ -462,6 +462,10 @@ export interface SessionEvent {
   event: "clients" | "closed" | "culling" | "died" | "restarted" | "started";
   epoch: number;
   cause?: Cause;
+  /** with `culling`: until the session ends, unless it is used */
+  seconds?: number;
+  /** with `died`: no further worker is started until `restart` */
+  "crash-loop"?: boolean;
 }
 
 /** An error of user code. `cause`, `context` and `exceptions` (of a group) nest. */

@@ -294,6 +294,12 @@ class Event(Record, kw_only=True):
     event: Literal["started", "died", "restarted", "closed", "clients", "culling"]
     epoch: int
     cause: Cause | UnsetType = UNSET
+    seconds: (
+        Annotated[float, Meta(description="with `culling`: until the session ends, unless it is used")] | UnsetType
+    ) = UNSET
+    crash_loop: (
+        Annotated[bool, Meta(description="with `died`: no further worker is started until `restart`")] | UnsetType
+    ) = UNSET
 
 
 # -- requests -----------------------------------------------------------------------------------
@@ -352,7 +358,9 @@ class Clone(Request, kw_only=True, tag="clone"):
     preload: Annotated[list[str], Meta(max_length=64, description="modules imported before the session starts")] = []
     sandbox: Sandbox | None = None
     limits: SessionLimits | None = None
-    idle: Seconds | None = None
+    idle: (
+        Annotated[Seconds, Meta(description="until it ends when nobody uses it; 0: never; absent: the server's")] | None
+    ) = None
 
 
 class Close(Request, kw_only=True, tag="close"):

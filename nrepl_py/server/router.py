@@ -94,6 +94,8 @@ class Router:
             session = self._registry.by_id[session_id]
             self._core.close(session, "disconnect")
         for session in self._registry.of(gone.principal.name):
+            if connection in session.stream.attached:
+                session.idle.touch()
             session.stream.detach(connection)
             session.hold()
         return self._context.take()
@@ -222,6 +224,7 @@ class Router:
             session = self._registry.by_id.get(str(owner))
             if session is not None:
                 session.timer(str(kind), *map(int, numbers))
+                self._core.tidy(session)
         return self._context.take()
 
     def drain(self) -> list[Instruction]:

@@ -7,6 +7,7 @@ export type Op =
   | "describe"
   | "clone"
   | "close"
+  | "restart"
   | "ls-sessions"
   | "eval"
   | "load-file"
@@ -62,6 +63,7 @@ export type Request =
   | DescribeRequest
   | CloneRequest
   | CloseRequest
+  | RestartRequest
   | LsSessionsRequest
   | EvalRequest
   | LoadFileRequest
@@ -79,6 +81,7 @@ export interface Replies {
   "describe": DescribeReply;
   "clone": CloneReply;
   "close": Reply;
+  "restart": RestartReply;
   "ls-sessions": SessionsReply;
   "eval": EvalReply;
   "load-file": EvalReply;
@@ -139,7 +142,7 @@ export interface CloneRequest {
   preload?: string[];
   sandbox?: Sandbox | null;
   limits?: SessionLimits | null;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** until it ends when nobody uses it; 0: never; absent: the server's; ≥ 0, ≤ 31,536,000 */
   idle?: number | null;
 }
 
@@ -150,6 +153,17 @@ export interface CloseRequest {
   id: string;
   /** a session's id or name; at most 128 characters */
   session: string;
+}
+
+/** Give a session a fresh worker, or a copy of that of `from`; open evals end with the old one. Answers when the new one is up. */
+export interface RestartRequest {
+  op: "restart";
+  /** chosen by the client; at most 128 characters */
+  id: string;
+  /** a session's id or name; at most 128 characters */
+  session: string;
+  /** the session to copy, often a clone kept for this; at most 128 characters */
+  from?: string | null;
 }
 
 /** List the principal's sessions, or everybody's. */
@@ -175,9 +189,9 @@ export interface EvalRequest {
   mime?: string[];
   /** send the value as plain data too */
   data?: boolean;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** from its start until it is interrupted; ≥ 0, ≤ 31,536,000 */
   timeout?: number | null;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** from then until its worker is killed; ≥ 0, ≤ 31,536,000 */
   "kill-after"?: number | null;
   "allow-stdin"?: boolean;
   "store-history"?: boolean;
@@ -206,9 +220,9 @@ export interface LoadFileRequest {
   mime?: string[];
   /** send the value as plain data too */
   data?: boolean;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** from its start until it is interrupted; ≥ 0, ≤ 31,536,000 */
   timeout?: number | null;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** from then until its worker is killed; ≥ 0, ≤ 31,536,000 */
   "kill-after"?: number | null;
   "allow-stdin"?: boolean;
   "store-history"?: boolean;
@@ -230,7 +244,7 @@ export interface InterruptRequest {
   "interrupt-id"?: string | null;
   /** cancel the queue too */
   all?: boolean;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** until its worker is killed, if it still runs; ≥ 0, ≤ 31,536,000 */
   "kill-after"?: number | null;
 }
 
@@ -355,6 +369,16 @@ export interface CloneReply {
 }
 
 /**  */
+export interface RestartReply {
+  epoch: number;
+  info: Record<string, unknown>;
+  id: string;
+  session?: string;
+  status?: (Status | ErrorCode)[];
+  message?: string;
+}
+
+/**  */
 export interface SessionsReply {
   sessions: SessionInfo[];
   id: string;
@@ -440,6 +464,10 @@ export interface SessionEvent {
   event: "clients" | "closed" | "culling" | "died" | "restarted" | "started";
   epoch: number;
   cause?: Cause;
+  /** with `culling`: until the session ends, unless it is used */
+  seconds?: number;
+  /** with `died`: no further worker is started until `restart` */
+  "crash-loop"?: boolean;
 }
 
 /** An error of user code. `cause`, `context` and `exceptions` (of a group) nest. */

@@ -10,8 +10,8 @@ import pytest
 from nrepl_py import ops
 
 NAMES = [
-    "hello", "describe", "clone", "close", "ls-sessions", "eval", "load-file", "interrupt", "stdin", "completions",
-    "signature", "lookup", "is-complete",
+    "hello", "describe", "clone", "close", "restart", "ls-sessions", "eval", "load-file", "interrupt", "stdin",
+    "completions", "signature", "lookup", "is-complete",
 ]  # fmt: skip
 
 LEAST: dict[str, dict[str, Any]] = {
@@ -19,6 +19,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "describe": {},
     "clone": {},
     "close": {"session": "s"},
+    "restart": {"session": "s"},
     "ls-sessions": {},
     "eval": {"code": ""},
     "load-file": {"code": "", "session": "s"},

@@ -8,6 +8,7 @@ import sys
 from typing import Any, Protocol
 
 from nrepl_py.cli.console import Input, exit_code, interrupting, opened, prepare_output, session_of, show
+from nrepl_py.cli.snapshots import Snapshots
 from nrepl_py.client import aio
 from nrepl_py.client.connection import ConnectionLost
 from nrepl_py.client.results import EvalResult, describe_cause
@@ -63,13 +64,15 @@ async def _repl(args: argparse.Namespace) -> int:
         terminal = _terminal(session)
         terminal.start()
         client.on_other = _note
+        snapshots = Snapshots(client, session)
         try:
-            return await _loop(session, terminal)
+            return await _loop(session, terminal, snapshots)
         finally:
             client.on_other = None  # The session ends because we do: no news.
+            await snapshots.close()
 
 
-async def _loop(session: aio.Session, terminal: Terminal) -> int:
+async def _loop(session: aio.Session, terminal: Terminal, snapshots: Snapshots) -> int:
     while True:
         try:
             code = await terminal.code()
@@ -80,6 +83,8 @@ async def _loop(session: aio.Session, terminal: Terminal) -> int:
         if not code.strip():
             continue
         try:
+            if await snapshots.command(code):
+                continue
             result = await _evaluate(session, terminal, code)
         except ConnectionLost:
             raise

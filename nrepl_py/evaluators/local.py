@@ -33,17 +33,17 @@ from nrepl_py.evaluators.environment import PRIVATE_ENVIRONMENT, environment
 from nrepl_py.evaluators.family import Family
 from nrepl_py.evaluators.link import Link
 from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
-from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell
+from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell, trace_of
 from nrepl_py.evaluators.zygote import Zygote
 from nrepl_py.evaluators.zygotes import Kind, Zygotes
 from nrepl_py.ops import Cause
-from nrepl_py.sandbox.build import OWNER
 from nrepl_py.sandbox.session import WORKSPACE
 
 log = logging.getLogger(__name__)
 
 _INTERRUPT = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else None
 _LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
+_DYING_SECONDS = 5.0  # for a killed process to be gone; one that a broken device holds in the kernel never is
 _PROBE = "import sys;print(sys.implementation.name)"
 
 
@@ -243,7 +243,7 @@ class LocalEvaluator:
         zygote = await self._zygotes.get(kind)
         null = os.open(os.devnull, os.O_RDONLY)
         link, confinement, family = worker.link, worker.confinement, worker.family
-        confine = self._confine(worker, kind) if confinement.tier in BOUNDARIES else None
+        confine = confinement.request(kind.executable, family.home)
         to_init = family.channel() if confinement.tier in NAMESPACED else os.dup(null)
         descriptors = (*link.worker_ends, null, *link.worker_pipes, worker.word, to_init)
         family.zygote = zygote
@@ -258,25 +258,6 @@ class LocalEvaluator:
         worker.pid = processes.pid_of(worker.pidfd)
         if confinement.tier in NAMESPACED and confinement.limits["memory-bytes"] and cgroups.available():
             family.bound_memory(f"{worker.ref.id}-{worker.ref.epoch}", confinement.limits["memory-bytes"])
-
-    @staticmethod
-    def _confine(worker: _Worker, kind: Kind) -> dict[str, Any]:
-        """What of the confinement is the session's own: see `sandbox/session.py` and `restrict.py`."""
-        confinement = worker.confinement
-        if confinement.tier == "landlock":
-            return {
-                "read": confinement.view.reach(kind.executable),
-                "write": [*confinement.view.write, worker.family.home],
-                "network": confinement.network,
-                "ptrace": True,
-            }
-        return {
-            "id": 0 if os.geteuid() else OWNER,
-            "network": confinement.network,
-            "tmp": confinement.limits["tmp-bytes"],
-            "families": ["unix", "inet", "inet6"],
-            "ptrace": True,
-        }
 
     def _spawn(self, worker: _Worker, executable: str, env: dict[str, str]) -> None:
         link = worker.link
@@ -394,8 +375,16 @@ class LocalEvaluator:
             await asyncio.wait_for(worker.gone.wait(), grace)
         except TimeoutError:
             self._kill(worker)
-            await worker.gone.wait()
+            await self._end_of(worker)
         return first
+
+    async def _end_of(self, worker: _Worker) -> None:
+        """Wait for one that was killed; no longer than a kernel may need for it, since others wait for us."""
+        try:
+            await asyncio.wait_for(worker.gone.wait(), _DYING_SECONDS)
+        except TimeoutError:
+            log.error("a worker does not end though it was killed; it is left to the system", extra={"pid": worker.pid})
+            self._end(worker, Lost(worker.ref, Cause(kind="lost", by="router", trace="it did not end when killed")))
 
     async def aclose(self) -> None:
         await asyncio.gather(*(self.stop(ref, 0.2) for ref in list(self._workers)))
@@ -428,24 +417,32 @@ class LocalEvaluator:
     def _exited(self, worker: _Worker, status: int) -> None:
         if worker.gone.is_set():
             return
-        stderr = worker.link.last_words()
+        stderr, trace = worker.link.last_words(), trace_of(worker.word)
         ran_out = worker.family.ran_out(worker)
-        ref, started = worker.ref, worker.ready.done()
-        self._forget(worker)
-        if not started:
-            worker.ready.set_exception(StartFailed(deaths.while_starting(status, stderr)))
+        if not worker.ready.done():
+            self._forget(worker)
+            worker.ready.set_exception(StartFailed(deaths.while_starting(status, f"{stderr}\n{trace}".strip())))
         elif worker.killed_by == "start":
-            pass
+            self._forget(worker)
         elif worker.broken is not None:
-            self._sink(Lost(ref, Cause(kind="lost", by="router", last_stderr=stderr or None, trace=worker.broken)))
+            cause = Cause(kind="lost", by="router", last_stderr=stderr or None, trace=worker.broken)
+            self._end(worker, Lost(worker.ref, cause))
         else:
-            self._sink(Exited(ref, deaths.cause(status, worker.killed_by, ran_out, stderr)))
+            self._end(worker, Exited(worker.ref, deaths.cause(status, worker.killed_by, ran_out, stderr, trace)))
+
+    def _end(self, worker: _Worker, event: Exited | Lost) -> None:
+        """Tell it, and then forget the worker: whoever is told may still ask what its interrupts have done."""
+        worker.gone.set()
+        self._sink(event)
+        self._forget(worker)
 
     def _forget(self, worker: _Worker) -> None:
         worker.gone.set()
         self._workers.pop(worker.ref, None)
         worker.link.close()
         os.close(worker.word)
+        if worker.process is not None and worker.pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(worker.pidfd)
         if worker.pidfd >= 0:
             os.close(worker.pidfd)
         worker.pidfd = -1

@@ -20,6 +20,7 @@ from nrepl_py.evaluators import views
 from nrepl_py.evaluators.base import Spec
 from nrepl_py.limits import Limits
 from nrepl_py.ops import TIERS, SessionLimits
+from nrepl_py.sandbox.build import OWNER
 
 DEFAULT_TIER: Final = "sandbox" if sys.platform.startswith("linux") else "process"
 
@@ -60,6 +61,26 @@ class Confinement(Struct, frozen=True):
             "NPROC": self.limits["processes"] if self.tier in NAMESPACED else 0,
         }
         return {"CORE": 0, **{name: most for name, most in wanted.items() if most}}
+
+    def request(self, executable: str, home: str | None) -> dict[str, Any] | None:
+        """What of it is the session's own, for its zygote: see `sandbox/session.py` and `restrict.py`. `home`: its
+        private directory, where it is on disk."""
+        if self.tier not in BOUNDARIES:
+            return None
+        if self.tier == "landlock":
+            return {
+                "read": self.view.reach(executable),
+                "write": [*self.view.write, home],
+                "network": self.network,
+                "ptrace": True,
+            }
+        return {
+            "id": 0 if os.geteuid() else OWNER,
+            "network": self.network,
+            "tmp": self.limits["tmp-bytes"],
+            "families": ["unix", "inet", "inet6"],
+            "ptrace": True,
+        }
 
     @property
     def described(self) -> dict[str, Any]:

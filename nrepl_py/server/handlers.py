@@ -95,8 +95,6 @@ _ops = cache(describe_ops)
 
 @handles(ops.Clone)
 def clone(core: Core, client: Connection, request: ops.Clone) -> Fields:
-    if request.idle is not None:
-        raise NotSupported("clone: 'idle' is not supported by this version")
     if request.session is None:
         if request.force:
             raise InvalidMessage("clone: 'force' is for the copy of a live session; name it as 'session'")
@@ -106,10 +104,7 @@ def clone(core: Core, client: Connection, request: ops.Clone) -> Fields:
     if chosen is not None:
         name = chosen.replace("_", "-")
         raise InvalidMessage(f"clone: {name!r} cannot be chosen for a copy, which has all that of its 'session'")
-    if "clone" not in core.capabilities:
-        raise NotSupported(
-            "clone: this server's sessions cannot be copied while they live; they do not run in processes that can fork"
-        )
+    _check_copies(core, "clone")
     core.copy(client, request, core.find(client, request.session))
     return None
 
@@ -123,6 +118,27 @@ def close(core: Core, client: Connection, request: ops.Close) -> Fields:
     session = core.find_to_close(client, request.session)
     core.close(session, "close")
     return done("session-closed", session=session.id)
+
+
+@handles(ops.Restart)
+def restart(core: Core, client: Connection, request: ops.Restart) -> Fields:
+    session = core.find(client, request.session)
+    origin = None
+    if request.from_ is not None:
+        _check_copies(core, "restart")
+        origin = core.find(client, request.from_)
+        if origin is session:
+            raise InvalidMessage("restart: 'from' is the session itself; name a clone of it that was kept for this")
+        origin.check_copy("restart")
+    session.restart(core.context.asker(client, request), origin)
+    return None
+
+
+def _check_copies(core: Core, op: str) -> None:
+    if "clone" not in core.capabilities:
+        raise NotSupported(
+            f"{op}: this server's sessions cannot be copied while they live: they are no processes that can fork"
+        )
 
 
 @handles(ops.LsSessions)
@@ -155,7 +171,7 @@ def _entry(core: Core, session: Session) -> dict[str, Any]:
 
 @handles(ops.Eval, ops.LoadFile)
 def eval_(core: Core, client: Connection, request: ops.AnyEval) -> Fields:
-    _no_kill(request.kill_after)
+    _check_kill(core, request.kill_after)
     core.check_evals(client)
     if request.session is not None:
         core.find(client, request.session).submit(request, client)
@@ -168,7 +184,7 @@ def eval_(core: Core, client: Connection, request: ops.AnyEval) -> Fields:
 
 @handles(ops.Interrupt)
 def interrupt(core: Core, client: Connection, request: ops.Interrupt) -> Fields:
-    _no_kill(request.kill_after)
+    _check_kill(core, request.kill_after)
     if request.session is not None:
         session = core.find(client, request.session)
         head = {"session": session.id}
@@ -179,7 +195,8 @@ def interrupt(core: Core, client: Connection, request: ops.Interrupt) -> Fields:
     else:
         session = core.registry.by_id[client.transients[request.interrupt_id]]
         head = {}
-    outcome = session.interrupt(core.context.asker(client, request), request.interrupt_id, request.all)
+    asker = core.context.asker(client, request)
+    outcome = session.interrupt(asker, request.interrupt_id, request.all, request.kill_after)
     core.tidy(session)
     return None if outcome is None else head | done(*outcome, stages=[])
 
@@ -222,6 +239,6 @@ def is_complete(core: Core, client: Connection, request: ops.IsComplete) -> Fiel
     return done(**completeness.check(request.code))
 
 
-def _no_kill(kill_after: float | None) -> None:
-    if kill_after is not None:
-        raise NotSupported("'kill-after' is not supported by this version; 'close' ends a session and its worker")
+def _check_kill(core: Core, kill_after: float | None) -> None:
+    if kill_after is not None and "kill" not in core.capabilities:
+        raise NotSupported("'kill-after' cannot be had: this server's sessions are not processes that can be killed")

@@ -34,7 +34,8 @@ class Router:
 
     Connections are numbers chosen by the shell and never used twice. `defaults` holds `python`,
     `preload`, `versions` (for `describe` and `hello`) and `transports`. `on_bug` is told of
-    exceptions that are our fault, `watch` of every request's end and every session's life.
+    exceptions that are our fault, `watch` of every request's end and every session's life. `clock` tells
+    the time of day, `monotonic` seconds of a clock that never goes back.
     """
 
     def __init__(
@@ -46,13 +47,14 @@ class Router:
         stages: Callable[[Ref, int], tuple[str, ...]],
         memory: Callable[[Ref], int | None],
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         new_id: Callable[[], str],
         check_token: Callable[[str], Principal | None],
         defaults: dict[str, Any],
         on_bug: Callable[[str, BaseException], None] = _ignore,
         watch: Watch | None = None,
     ) -> None:
-        self._context = Context(limits, clock, stages, memory, evaluator_describe, watch or Watch())
+        self._context = Context(limits, clock, monotonic, stages, memory, evaluator_describe, watch or Watch())
         self._registry = Registry()
         self._core = Core(self._context, self._registry, new_id, check_token, evaluator_capabilities, defaults)
         self._limits = limits
@@ -92,6 +94,8 @@ class Router:
             session = self._registry.by_id[session_id]
             self._core.close(session, "disconnect")
         for session in self._registry.of(gone.principal.name):
+            if connection in session.stream.attached:
+                session.idle.touch()
             session.stream.detach(connection)
             session.hold()
         return self._context.take()
@@ -220,6 +224,7 @@ class Router:
             session = self._registry.by_id.get(str(owner))
             if session is not None:
                 session.timer(str(kind), *map(int, numbers))
+                self._core.tidy(session)
         return self._context.take()
 
     def drain(self) -> list[Instruction]:

@@ -1,25 +1,19 @@
-"""One session: its worker's life, its evals one after the other, and all that is promised of them.
-
-    starting ──ready──▶ ready ⇄ busy          evals queue in every state but `dead`, where the next
-       │                  │                   one starts a new worker: `starting`, epoch + 1
-       └──failed/died──▶ dead                 `close` leads from each of them to `closed`, for good
+"""One session: its evals one after the other, and all that is promised of them.
 
 Every eval accepted gets exactly one `done`, as its last message: `_finish` is the only place that
 says it. At most one runs, in order of arrival; what the worker says names evals by serial, and only
 the running one can say more than late output. A transient session has no name, no events and no
-second eval: it ends with its only one, and its messages carry no `session`.
+second eval: it ends with its only one, and its messages carry no `session`. The worker's own life,
+and with it the states of a session, is in `life.py`.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
-from msgspec.structs import replace
-
-from nrepl_py.errors import Busy, DuplicateId, NreplError, StartFailed, Unavailable, reply
-from nrepl_py.evaluators.base import Feed, Ref, Spec
+from nrepl_py.errors import Busy, DuplicateId, NreplError, Unavailable, reply
+from nrepl_py.evaluators.base import Feed, Spec
 from nrepl_py.evaluators.frames import (
     Answer,
     Display,
@@ -32,57 +26,40 @@ from nrepl_py.evaluators.frames import (
     Report,
     Value,
 )
-from nrepl_py.ops import AnyEval, Cause, Introspection
+from nrepl_py.ops import AnyEval, Introspection
 from nrepl_py.server import messages
 from nrepl_py.server.context import Asker, Connection, Context
 from nrepl_py.server.evals import OpenEval
-from nrepl_py.server.instructions import CancelTimer, Hold, SetTimer, Start, Stop, Tell
+from nrepl_py.server.instructions import CancelTimer, Hold, SetTimer, Stop, Tell
 from nrepl_py.server.ladder import Ladder
-from nrepl_py.server.questions import Questions
-from nrepl_py.server.stream import Stream
-
-Life: TypeAlias = Literal["starting", "ready", "dead", "closed"]
+from nrepl_py.server.life import CANCELLED, Life
 
 MAX_RECENT: Final = 1000
 """Ended evals whose late output still gets their id; a program that leaves more threads behind has
 bigger problems."""
 
-CLOSED: Final = {"status": ["session-closed", "done"]}
 
-
-class Session:
+class Session(Life):
     """One session's state; what it decides goes to `context.out`."""
 
     def __init__(
-        self, context: Context, spec: Spec, principal: str, *, name: str | None = None, transient: Asker | None = None
+        self,
+        context: Context,
+        spec: Spec,
+        principal: str,
+        *,
+        name: str | None = None,
+        transient: Asker | None = None,
+        idle: float | None = None,
     ) -> None:
-        self._context = context
-        self.spec = spec
-        self.id = spec.ref.id
-        self.principal = principal
-        self.name = name
-        self.transient = transient
-        """The one eval it was made for; None for a session that clients can name."""
-        self.life: Life = "starting"
-        self.info: Ready | None = None
-        self.created = self.last_active = context.clock()
-        self.cloned_by: Asker | None = None
-        """Whom to tell that it has started, while that is open."""
-        self.stream = Stream(context, 0 if transient else context.limits.log_bytes)
-        self.questions = Questions(context, self.id)
-        self.running: OpenEval | None = None
+        super().__init__(context, spec, principal, name, transient, idle)
         self._opening: OpenEval | None = None
         """The running eval, while nothing was said of it yet."""
         self._ticking = False
-        self.queue: deque[OpenEval] = deque()
-        self.evals: dict[str, OpenEval] = {}
-        """The running and the queued evals, by id."""
         self._serial = 0
         self._recent: dict[int, tuple[str, int]] = {}
         self._asker: int | None = None
-        self._held = False
         self._name_of: dict[str, Any] = {} if transient else {"session": self.id}
-        context.out.append(Start(spec))
 
     @property
     def _most_output(self) -> int:
@@ -96,112 +73,19 @@ class Session:
         bounds = (self.spec.limits.eval_seconds, self._context.limits.session_eval_seconds)
         return min((bound for bound in bounds if bound), default=0)
 
-    @property
-    def ref(self) -> Ref:
-        return self.spec.ref
-
-    @property
-    def state(self) -> str:
-        """As `ls-sessions` says it."""
-        return "busy" if self.running is not None else self.life
-
-    @property
-    def orphan(self) -> bool:
-        """Whether nobody can know of it: who cloned it left before it was told, and it has no name."""
-        asker = self.cloned_by
-        return asker is not None and asker.connection not in self._context.connections and not (self.name or self.evals)
-
-    # -- the worker's life ----------------------------------------------------------------------
-
-    def ready(self, ready: Ready) -> None:
-        """The worker accepts evals."""
-        self.life = "ready"
-        self.info = ready
-        if self.cloned_by is not None:
-            info = messages.info(ready)
-            self._reply_clone({"new-session": self.id, "info": info, "status": ["done"]})
-        self._event("started" if self.ref.epoch == 1 else "restarted")
-        self._next()
-
-    def failed(self, error: NreplError) -> None:
-        """The worker did not come up: refuse the clone, or the evals that waited for it."""
-        first = self.ref.epoch == 1
-        self.life = "closed" if first else "dead"
-        if self.cloned_by is not None:
-            self._context.reply(self.cloned_by, reply(error, self.cloned_by.id))
-            self.cloned_by = None
-        for eval in self._drop_queue():
-            # The eval never began: a refusal, so not part of the stream, and its id stays free.
-            del self.evals[eval.id]
-            self._context.reply(eval.asked, reply(error, eval.id, None if self.transient else self.id))
-
-    def died(self, cause: Cause) -> None:
-        """The worker ended unasked: so does everything that was open."""
-        self._context.watch.died(cause)
-        if self.life == "starting":
-            self.failed(StartFailed(f"the interpreter ended while it started: {cause.last_stderr or cause.kind}"))
-            return
-        self.life = "closed" if self.transient else "dead"
-        self._held = False
-        self._end_all(messages.died(cause))
-        self._event("died", cause)
-
-    def check_copy(self) -> None:
-        """Raises `Unavailable` where there is no worker to copy, `Busy` where it is in the middle of something."""
-        self._check_worker()
-        if self.evals:
-            raise Busy(
-                f"clone: {len(self.evals)} evals run or wait in this session, and it can be copied only between two, "
-                "with 'force' too: wait for the last 'done', or interrupt them"
-            )
-
-    def counts_from(self, origin: Session) -> None:
-        """This is a copy of that session: what it evaluates is counted on from there."""
-        self._serial = max(self._serial, origin._serial)
-
-    def close(self, by: str, grace: float) -> None:
-        """End it all, now."""
-        if self.cloned_by is not None:
-            error = StartFailed("the session was closed before it had started")
-            self._context.reply(self.cloned_by, reply(error, self.cloned_by.id))
-            self.cloned_by = None
-        if self.life == "ready":
-            # A worker that is still starting is stopped when it has started: see `Router.started`.
-            self._context.out.append(Stop(self.ref, grace))
-        self.life = "closed"
-        self._end_all(CLOSED)
-        self._event("closed", Cause(kind="killed", by=by))
-
-    def _restart(self) -> None:
-        self.life = "starting"
-        self.spec = replace(self.spec, ref=self.ref._replace(epoch=self.ref.epoch + 1), origin=None)
-        self._context.out.append(Start(self.spec))
-
-    def _reply_clone(self, fields: dict[str, Any]) -> None:
-        assert self.cloned_by is not None
-        self._context.reply(self.cloned_by, {"id": self.cloned_by.id} | fields)
-        self.cloned_by = None
-
-    def _event(self, event: str, cause: Cause | None = None) -> None:
-        if self.transient:
-            return
-        self._context.watch.session(event, self.id, self.principal, cause)
-        message: dict[str, Any] = {"session": self.id, "event": event, "epoch": self.ref.epoch}
-        if cause is not None:
-            message["cause"] = messages.to_map(cause)
-        self._say(message, None)
-
     # -- evals ----------------------------------------------------------------------------------
 
     def submit(self, request: AnyEval, connection: Connection) -> None:
         """Accept an eval: it runs now, or when those before it have ended.
 
-        Raises `DuplicateId` and `Busy`; then it was not accepted and nothing has changed.
+        Raises `DuplicateId`, `Busy` and `StartFailed`; then it was not accepted and nothing has changed.
         """
         if request.id in self.evals or self.stream.log.holds(request.id):
             raise DuplicateId(f"eval {request.id!r} is known to this session; choose a new id to run it again")
         if len(self.queue) >= self._context.limits.max_queue_evals:
             raise Busy(f"{len(self.queue)} evals wait in this session already; send more when some have ended")
+        if self.life == "dead":
+            self.crashes.check()
         self._serial += 1
         eval = OpenEval(request, self._serial, self._context.asker(connection, request), self._most_seconds)
         self.evals[eval.id] = eval
@@ -211,14 +95,14 @@ class Session:
             return
         self.queue.append(eval)
         if self.life == "dead":
-            self._restart()
+            self._start_next()
 
     def feed(self, text: str, eval_id: str | None) -> bool:
         """Input for that eval, else for the running one; False where there is none. Raises `Busy`."""
         eval = self.running if eval_id is None else self.evals.get(eval_id)
         if eval is None:
             return False
-        if eval.waits:
+        if eval.waits and self.life == "ready":
             eval.waits = False
             self._context.out.append(Tell(self.ref, Feed(eval.run.serial, text)))
             self._say(self._head(eval.id) | {"status": ["input-done"]}, eval.asker)
@@ -226,7 +110,9 @@ class Session:
             eval.put(text, self._context.limits.max_stdin_bytes)
         return True
 
-    def interrupt(self, asker: Asker, eval_id: str | None, all: bool) -> list[str] | None:
+    def interrupt(
+        self, asker: Asker, eval_id: str | None, all: bool, kill_after: float | None = None
+    ) -> list[str] | None:
         """Stop that eval, else the running one, and with `all` the queue. None: `asker` is answered
         when the eval has ended; else the statuses to answer with now."""
         eval = self.running if eval_id is None else self.evals.get(eval_id)
@@ -237,14 +123,14 @@ class Session:
             self.queue.remove(eval)
             queued = [eval]
         for waiting in queued:
-            self._finish(waiting, {"status": ["cancelled", "done"]})
+            self._finish(waiting, CANCELLED)
         if self.transient and not self.evals:
             self.life = "closed"
         if eval is None:
             return [] if queued else ["session-idle"]
         if eval is not self.running:
             return []
-        self._ladder(eval).join(asker)
+        self._ladder(eval).join(asker, kill_after)
         return None
 
     def introspect(self, request: Introspection, asker: Asker) -> None:
@@ -252,9 +138,23 @@ class Session:
         self._check_worker()
         self.questions.ask(self.ref, request, asker)
 
+    def check_copy(self, op: str) -> None:
+        """Raises `Unavailable` where there is no worker to copy, `Busy` where it is in the middle of something."""
+        self._check_worker()
+        if self.evals:
+            raise Busy(
+                f"{op}: {len(self.evals)} evals run or wait in {self.name or self.id!r}, which can be copied only "
+                "between two, with 'force' too: wait for the last 'done', or interrupt them"
+            )
+
+    def counts_from(self, origin: Life) -> None:
+        """What it evaluates is counted on from that session, of which its worker is a copy."""
+        if isinstance(origin, Session):
+            self._serial = max(self._serial, origin._serial)
+
     def _check_worker(self) -> None:
         if self.life != "ready":
-            why = "is starting; ask again" if self.life == "starting" else "is gone; the next eval starts a new one"
+            why = "is gone; the next eval starts a new one" if self.life == "dead" else "is starting; ask again"
             raise Unavailable(f"the session's worker {why}")
 
     def _next(self) -> None:
@@ -293,6 +193,7 @@ class Session:
         assert eval is not None
         self.running = None
         self.last_active = self._context.clock()
+        self.idle.touch()
         self._finish(eval, fields, size)
         self._recent[eval.run.serial] = (eval.id, eval.asker)
         if len(self._recent) > MAX_RECENT:
@@ -302,12 +203,19 @@ class Session:
         if eval.ladder is not None:
             eval.ladder.end(last)
 
-    def _end_all(self, last: dict[str, Any]) -> None:
+    def _end_running(self, last: dict[str, Any], told: dict[str, Any]) -> None:
         if self.running is not None:
-            self._finish_running(last, 0, last)
+            self._finish_running(last, 0, told)
+
+    def _end_queue(self, last: dict[str, Any]) -> None:
         for eval in self._drop_queue():
             self._finish(eval, last)
-        self.questions.end(last)
+
+    def _refuse_queue(self, error: NreplError) -> None:
+        for eval in self._drop_queue():
+            # The eval never began: a refusal, so not part of the stream, and its id stays free.
+            del self.evals[eval.id]
+            self._context.reply(eval.asked, reply(error, eval.id, None if self.transient else self.id))
 
     def _drop_queue(self) -> list[OpenEval]:
         queued = list(self.queue)
@@ -338,7 +246,7 @@ class Session:
     def said(self, report: Report) -> None:
         """One report of the current worker's. What does not fit the state is dropped: the worker
         runs foreign code and may say anything."""
-        if self.life == "ready":
+        if self.life == "ready" or (self.life == "stopping" and type(report) in _LAST_WORDS):
             _REPORTS[type(report)](self, report)
 
     def _output(self, report: Output) -> None:
@@ -362,7 +270,7 @@ class Session:
 
     def _stop_by(self, status: str, eval: OpenEval) -> None:
         eval.stopped_by = eval.stopped_by or status
-        self._ladder(eval).climb()
+        self._ladder(eval).climb(eval.kill_after)
 
     def _display(self, report: Display) -> None:
         if self._is_running(report.serial):
@@ -407,9 +315,10 @@ class Session:
         eval = self.running
         assert eval is not None
         size = messages.weight(report)
-        if end is None:
+        if end is None or self.life == "stopping":
             self._say(self._head(eval.id) | fields, eval.asker, size)
             return
+        self.crashes.proved()
         messages.end(fields, end, eval.stopped_by)
         self._finish_running(fields, size, {"status": ["done"]})
         if self.transient:
@@ -436,6 +345,8 @@ class Session:
         if kind == "tick":
             self._ticking = False
             self._open()
+        elif kind == "idle":
+            self.cull()
         elif kind == "answer":
             self.questions.expire(serial)
         elif eval is None or eval.run.serial != serial:
@@ -445,6 +356,8 @@ class Session:
         elif eval.ladder is not None:
             if kind == "grace":
                 eval.ladder.repeat()
+            elif kind == "kill":
+                self._kill(eval)
             else:
                 eval.ladder.give_up(number)
 
@@ -467,3 +380,6 @@ _REPORTS: Final[dict[type, Callable[[Session, Any], None]]] = {
     Answer: Session._answer,
     Ready: lambda session, report: None,
 }
+
+_LAST_WORDS: Final = frozenset({Output, Value, Display, Failure})
+"""What is still heard of a worker that is being replaced."""

@@ -135,6 +135,7 @@ def _become(worker: Worker, descriptors: List[int], state: Any) -> None:
     worker.host.replace_stdio([out, err])
     listening = _cut_sockets({control, side, *worker.descriptors})
     worker.become(control, side, word)
+    worker.host.become(word)
     _renew_loop(worker.evaluator.loop, listening)
     _disown()
     random.setstate(state)

@@ -317,6 +317,9 @@ class Host:
     def clone(self, worker: Worker, descriptors: List[int], force: bool) -> None:
         """Fork a copy that takes the first of these: see `clone.py`."""
 
+    def become(self, word: int) -> None:
+        """In a copy of this process, which has a shared file of its own."""
+
     def flush_c(self) -> None:
         """Flush what C code has buffered."""
 

@@ -15,7 +15,11 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 PACKAGE = "nrepl_py.server"
-CORE = ("log", "stream", "context", "ladder", "evals", "questions", "session", "registry", "core", "handlers", "router")
+CORE = (
+    "log", "stream", "context", "ladder", "evals", "questions", "waiting", "crashes", "idle", "life",
+    "session", "registry", "core",
+    "handlers", "router",
+)  # fmt: skip
 
 
 class Mutant(NamedTuple):
@@ -39,14 +43,74 @@ MUTANTS = [
         "return self.running is not None and self.running.run.serial == serial",
         "return self.running is not None",
     ),
-    Mutant("a death ends nothing", "session", "self._end_all(messages.died(cause))", "pass"),
+    Mutant("a death ends nothing", "life", "self._end_all(messages.died(cause))", "pass"),
     Mutant(
         "queued evals outlive their worker",
         "session",
         "for eval in self._drop_queue():\n            self._finish(eval, last)",
         "pass",
     ),
-    Mutant("questions outlive their worker", "session", "self.questions.end(last)", "pass"),
+    Mutant("questions outlive their worker", "life", "self.questions.end(last)", "pass"),
+    Mutant("a kill leaves the queue", "life", "self._end_queue(CANCELLED)", "pass"),
+    Mutant("a restart leaves the queue", "life", "self._end_queue(RESTARTED)", "pass"),
+    Mutant("a restart leaves the questions", "life", "self.questions.end(RESTARTED)", "pass"),
+    Mutant(
+        "the next worker does not wait for the last one's end",
+        "life",
+        "        self._context.out.append(Stop(self.ref, grace))\n\n    def _gone",
+        "        self._context.out.append(Stop(self.ref, grace))\n        self._gone()\n\n    def _gone",
+    ),
+    Mutant(
+        "a worker that was stopped is not replaced",
+        "life",
+        "else:\n            self._start_next()\n\n    def",
+        "\n    def",
+    ),
+    Mutant(
+        "a lone eval that was killed gets another worker",
+        "life",
+        "if self.transient:\n            self.life = ",
+        "if 0:\n            self.life = ",
+    ),
+    Mutant(
+        "a restart takes what is under way",
+        "life",
+        'self.life == "starting" or (self.life == "stopping" and origin is not self._origin)',
+        "False",
+    ),
+    Mutant("an eval is killed twice", "life", 'if self.life != "ready" or eval', "if eval"),
+    Mutant(
+        "a restart is answered again and again", "waiting", "self._now, self._later, []", "self._now, self._now, []"
+    ),
+    Mutant("a restart is forgotten", "waiting", "return bool(self._now)", "return False"),
+    Mutant(
+        "a restart that fails is not answered",
+        "waiting",
+        "for asker in self._take():\n            self._context",
+        "for asker in ():\n            self._context",
+    ),
+    Mutant("a timeout kills nobody", "session", "climb(eval.kill_after)", "climb()"),
+    Mutant("an interrupt kills nobody", "session", "join(asker, kill_after)", "join(asker)"),
+    Mutant("the last deadline counts", "ladder", "at < self._kill_at", "at > self._kill_at"),
+    Mutant("an interrupt that kills gives up", "ladder", "if kill_after is None:", "if True:"),
+    Mutant("an op does not keep a session", "core", "session.idle.touch()", "pass"),
+    Mutant("an eval's end does not keep a session", "session", "self.idle.touch()", "pass"),
+    Mutant("who leaves does not keep a session", "router", "session.idle.touch()", "pass"),
+    Mutant("a session that works is culled", "life", "self.idle.look(at_work or (", "self.idle.look(False or ("),
+    Mutant("a session is culled before its clients' eyes", "life", "bool(self.stream.attached) and", "False and"),
+    Mutant("a session lives as long as it is looked at", "life", "not self.idle.whoever", "True"),
+    Mutant("a session is culled without a word", "idle", "self._warned = True\n", "return 0\n"),
+    Mutant("a notice is for all times", "idle", "self._warned = False\n\n    def look", "\n    def look"),
+    Mutant("the time is not set anew", "idle", "self._wait(left - self.notice)", "pass"),
+    Mutant("a session is never culled", "idle", "        return 0\n", "        self._wait(1)\n        return None\n"),
+    Mutant("the idle timer is left behind", "core", "session.idle.end()", "pass"),
+    Mutant("crashes are not counted", "crashes", "self._count += 1", "pass"),
+    Mutant("an eval proves nothing", "session", "self.crashes.proved()", "pass"),
+    Mutant("a loop goes on", "session", "self.crashes.check()", "pass"),
+    Mutant("a loop is for ever", "life", "self.crashes.forgive()", "pass"),
+    Mutant("a worker never proves itself by time", "crashes", "self._context.monotonic() < self._new_until", "True"),
+    Mutant("a loop is not said", "life", "if self.crashes.looping else {}", "if False else {}"),
+    Mutant("the kill timer is left behind", "ladder", "if self._kill_at is not None:", "if 0:"),
     Mutant("an interrupt is never answered", "session", "eval.ladder.end(last)", "pass"),
     Mutant(
         "an interrupt is answered ahead of the eval's end",
@@ -70,9 +134,9 @@ MUTANTS = [
     ),
     Mutant("the queue has no bound", "session", "len(self.queue) >= self", "len(self.queue) > self"),
     Mutant("an id in the log may be used again", "session", "or self.stream.log.holds(request.id)", ""),
-    Mutant("a restart does not count", "session", "epoch=self.ref.epoch + 1", "epoch=self.ref.epoch"),
+    Mutant("a restart does not count", "life", "epoch=self.ref.epoch + 1", "epoch=self.ref.epoch"),
     Mutant("a full connection holds nobody", "session", "if full != self._held", "if False"),
-    Mutant("closing leaves the worker", "session", "self._context.out.append(Stop(self.ref, grace))", "pass"),
+    Mutant("closing leaves the worker", "life", "self._context.out.append(Stop(self.ref, grace))", "pass"),
     Mutant("the next eval is forgotten", "session", "        else:\n            self._next()", ""),
     Mutant(
         "the last reply is said twice",

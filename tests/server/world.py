@@ -24,7 +24,10 @@ from nrepl_py.server.principals import Principal
 
 ANN = Principal("ann", frozenset({"eval"}))
 BOB = Principal("bob", frozenset({"eval"}))
-LIMITS = Limits(max_queue_evals=3, max_open_questions=2, max_sessions_per_principal=3, max_stdin_bytes=1024)
+LIMITS = Limits(
+    max_queue_evals=3, max_open_questions=2, max_sessions_per_principal=3, max_stdin_bytes=1024,
+    session_idle_seconds=40, cull_notice_seconds=2, max_crashes_in_a_row=2, crash_seconds=6,
+)  # fmt: skip
 
 
 def make_router(Router: Any, limits: Limits = LIMITS, **changes: Any) -> Any:  # noqa: N803
@@ -42,6 +45,7 @@ def make_router(Router: Any, limits: Limits = LIMITS, **changes: Any) -> Any:  #
         "stages": lambda ref, serial: ("sigint",),
         "memory": lambda ref: 1000,
         "clock": lambda: float(next(numbers)),
+        "monotonic": lambda: 0.0,
         "new_id": lambda: f"s{next(numbers)}",
         "check_token": tokens.get,
         "defaults": {"versions": {"nrepl-py": "1"}, "transports": ["ws"]},
@@ -61,6 +65,19 @@ class Worker:
     running: int | None = None
     waits: bool = False
     questions: list[int] = field(default_factory=list)
+    up_at: float = 0.0
+    proved: bool = False
+
+
+@dataclass
+class Use:
+    """What the world knows of how a session was used."""
+
+    idle: float
+    own: bool
+    last: float
+    warned: bool = False
+    crashes: int = 0
 
 
 @dataclass
@@ -79,6 +96,13 @@ class Request:
     fed: list[str] = field(default_factory=list)
     target: str | None = None
     gave_up: bool = False
+    kill_after: float | None = None
+    kill_at: float | None = None
+    """When the worker of this eval must be killed, at the latest."""
+    killed: bool = False
+    must_say_timeout: bool = False
+    asked_in: int = 0
+    """The epoch in which a restart was asked for."""
 
 
 class Witness(Watch):
@@ -107,13 +131,18 @@ class World:
         self.witness = Witness()
         self.asked: Counter[tuple[int, str]] = Counter()
         """How often each request was sent, and so must have ended when all has settled."""
-        self.router = make_router(Router, watch=self.witness)
+        self.now = 0.0
+        self.router = make_router(Router, watch=self.witness, monotonic=lambda: self.now)
         self.connections: dict[int, Principal | None] = {}
         self.full: set[int] = set()
         self.workers: dict[Ref, Worker] = {}
-        self.timers: set[do.TimerKey] = set()
+        self.timers: dict[do.TimerKey, float] = {}
+        """When each is due."""
         self.all_timers: list[do.TimerKey] = []
         self.requests: dict[str, Request] = {}
+        self.uses: dict[str, Use] = {}
+        self.idles: dict[str, float | None] = {}
+        """What each `clone` asked for."""
         self.sessions: dict[str, Any] = {}
         self.seen: dict[str, int] = {}
         self.serials: dict[tuple[str, int], str] = {}
@@ -152,20 +181,25 @@ class World:
         assert set(self.witness.ran) == {self._sender(code) for code in self.serials.values()}
         assert max(self.witness.ran.values(), default=1) == 1
         assert not any(session.evals for session in self.sessions.values())
-        assert not {key for key in self.timers if key[0] not in ("hello", "tick")}
+        assert not any(session.transient for session in self.router._registry.by_id.values()), "it has nothing to run"
+        live = {("idle", session.id) for session in self.router._registry.by_id.values()}
+        assert not {key for key in self.timers if key[0] not in ("hello", "tick")} - live
         for ref, worker in self.workers.items():
             owner = self.router._registry.by_id.get(ref.id)
             wanted = owner is not None and owner.ref == ref
             assert wanted or worker.stopped or worker.gone or not worker.up, f"{ref} is left behind"
 
     def _settle(self) -> None:
-        """Workers start, evals end, questions are answered, until nothing is left to do."""
+        """Workers start and stop, evals end, questions are answered, until nothing is left to do."""
         for _ in range(1000):
             starting = [i for i, worker in enumerate(self._alive()) if not worker[1].up]
             busy = [ref for ref, worker in self._alive() if worker.running is not None]
             asked = [ref for ref, worker in self._alive() if worker.questions]
+            stopping = [ref for ref, worker in self._alive() if worker.up and worker.stopped]
             if starting:
                 self._worker_starts(0)
+            elif stopping:
+                self._die(stopping[0])
             elif busy:
                 self._finish(busy[0], ())
             elif asked:
@@ -192,6 +226,9 @@ class World:
     def _client_goes(self, n: int) -> None:
         connection = self._connection(n)
         if connection is not None:
+            for session in self.sessions.values():
+                if connection in session.stream.attached:
+                    self._used(session.id)
             del self.connections[connection]
             self.full.discard(connection)
             self._carry_out(self.router.disconnected(connection))
@@ -210,20 +247,26 @@ class World:
     def _clone(self, n: int) -> None:
         connection = self._connection(n)
         if connection is not None:
-            self._ask(connection, "clone", name="main" if n % 5 == 4 else None)
+            idle = (None, None, 9, 0)[(n >> 3) % 4]
+            self._ask(connection, "clone", name="main" if n % 5 == 4 else None, idle=idle)
 
     def _eval(self, n: int) -> None:
         connection = self._connection(n)
         session = self._session(n >> 2)
         if connection is None or session is None or self.connections[connection] is None:
             return
-        extra: dict[str, Any] = {"timeout": 3} if n % 3 == 0 else {}
-        self._ask(connection, "load-file" if n & 64 else "eval", session=session.id, **({} if n & 64 else extra))
+        hopeless = session.life == "dead" and self.uses[session.id].crashes >= LIMITS.max_crashes_in_a_row
+        starts = len(self.workers)
+        id = self._ask(connection, "load-file" if n & 64 else "eval", session=session.id, **_bounds(n))
+        if session.life == "dead" and self._may(connection, session) and hopeless:
+            assert self.witness.outcome[connection, id][1] == "start-failed", "the loop goes on"
+        assert len(self.workers) == starts or not hopeless, "the loop goes on"
+        assert not hopeless or self.requests[id].answered
 
     def _eval_alone(self, n: int) -> None:
         connection = self._connection(n)
         if connection is not None and self.connections[connection] is not None:
-            self._ask(connection, "eval")
+            self._ask(connection, "eval", **_bounds(n >> 2))
 
     def _eval_again(self, n: int) -> None:
         """The id of an open eval, or of the one with the newest message, is refused."""
@@ -237,6 +280,7 @@ class World:
         if ids and connection is not None:
             message = {"op": "eval", "id": ids[n % len(ids)], "session": session.id, "code": "again"}
             self.asked[connection, message["id"]] += 1
+            self._used(session.id)
             said = self.router.received(connection, message)
             assert len(said) == 1, "accepted twice"
             send = said[0]
@@ -253,7 +297,11 @@ class World:
         target = running if named in ([], [running]) else None
         if mine and target is not None:
             self.aimed.add(target)
-        extra = {"interrupt-id": named[0]} if named else {}
+        extra: dict[str, Any] = {"interrupt-id": named[0]} if named else {}
+        if n & 64:
+            extra["kill-after"] = n % 5
+        if mine and target is not None:
+            self._will_kill(target, extra.get("kill-after"))
         id = self._ask(connection, "interrupt", session=session.id, all=n & 32 > 0, target=target, **extra)
         if named and mine and n & 32 == 0 and named[0] != running and not session.transient:
             assert self.requests[named[0]].answered
@@ -265,7 +313,10 @@ class World:
         if connection is not None and ids:
             id = ids[n % len(ids)]
             self.aimed.add(id)
-            self._ask(self.requests[id].connection, "interrupt", **{"interrupt-id": id, "target": id})
+            extra: dict[str, Any] = {"kill-after": n % 5} if n & 64 else {}
+            if any(s.running is not None and s.running.id == id for s in self.sessions.values()):
+                self._will_kill(id, extra.get("kill-after"))
+            self._ask(self.requests[id].connection, "interrupt", **{"interrupt-id": id, "target": id}, **extra)
 
     def _stdin(self, n: int) -> None:
         connection, session = self._connection(n), self._session(n >> 2)
@@ -287,6 +338,11 @@ class World:
         if connection is not None and session is not None and n % 3 == 0:
             self._ask(connection, "close", session=session.id)
 
+    def _restart(self, n: int) -> None:
+        connection, session = self._connection(n), self._session(n >> 2)
+        if connection is not None and session is not None:
+            self._ask(connection, "restart", session=session.id)
+
     def _congest(self, n: int) -> None:
         connection = self._connection(n)
         if connection is not None:
@@ -307,6 +363,7 @@ class World:
             ref = starting[n % len(starting)]
             if n % 7 == 6:
                 self.workers[ref].gone = True
+                self._crashed(ref.id)
                 self._carry_out(self.router.start_failed(ref, StartFailed("no such interpreter")))
             elif n % 7 == 5:
                 # Its end may be told before its start.
@@ -314,12 +371,18 @@ class World:
                 self._carry_out(self.router.started(ref, Ready()))
             else:
                 self.workers[ref].up = True
+                self.workers[ref].up_at = self.now
                 self._carry_out(self.router.started(ref, Ready(python="3.11", executable="py", cwd="/")))
 
     def _worker_dies(self, n: int) -> None:
         alive = [ref for ref, worker in self._alive() if worker.up]
         if alive and n % 3 == 0:
             self._die(alive[n % len(alive)])
+
+    def _worker_stops(self, n: int) -> None:
+        stopping = [ref for ref, worker in self._alive() if worker.up and worker.stopped]
+        if stopping:
+            self._die(stopping[n % len(stopping)])
 
     def _worker_says(self, n: int) -> None:
         alive = [ref for ref, worker in self._alive() if worker.up]
@@ -347,6 +410,7 @@ class World:
                 self.workers[ref].waits = True
             if end is not None:
                 self._ended(ref)
+                self._proved(ref)
         self._carry_out(self.router.worker(Said(ref, report)))
 
     def _worker_finishes(self, n: int) -> None:
@@ -372,6 +436,8 @@ class World:
     def _timer_fires(self, n: int) -> None:
         """One that is due, or one that was cancelled just as it fired: that one must do nothing."""
         due = sorted(self.timers, key=str)
+        if n & 64:  # the rarest ones, of which there is most to say
+            due = [key for key in due if key[0] in ("kill", "idle")] or due
         if n % 4 == 3 and self.all_timers:
             key = self.all_timers[n % len(self.all_timers)]
         elif due:
@@ -379,16 +445,38 @@ class World:
         else:
             return
         live = key in self.timers
-        self.timers.discard(key)
-        if key[0] in ("timeout", "giveup", "grace") and live:
+        self.now = max(self.now, self.timers.pop(key, 0))
+        if key[0] in ("timeout", "giveup", "grace", "kill") and live:
             id = self.serials[str(key[1]), int(key[2])]
+            request = self.requests[id]
             self.may_stop_early = key[0] == "giveup"
             self.aimed.add(id)
-            self.requests[id].timed_out |= key[0] == "timeout"
+            request.timed_out |= key[0] == "timeout"
+            if key[0] == "timeout":
+                self._will_kill(id, request.kill_after)
+            if key[0] == "kill":
+                assert request.kill_at is not None, "nobody wanted it killed"
+                assert self.now >= request.kill_at, "killed too early"
+                request.must_say_timeout |= request.timed_out and not request.killed
+                request.killed = True
         before = len(self.sent)
+        wanted = self._idle_fires(str(key[1])) if key[0] == "idle" and live else None
         self._carry_out(self.router.timer(key))
         self.may_stop_early = False
+        assert wanted is None or wanted == self.witness.lives[str(key[1])][-1], f"idle for long, and not {wanted}"
         assert live or len(self.sent) == before, f"{key} was cancelled, yet it said something"
+
+    def _idle_fires(self, id: str) -> str | None:
+        """What must become of an idle session now."""
+        session, use = self.sessions[id], self.uses[id]
+        at_work = session.evals or session.life in ("starting", "stopping")
+        if at_work or (session.stream.attached and not use.own):
+            self._used(id)
+            return None
+        notice = min(LIMITS.cull_notice_seconds, use.idle / 10)
+        if self.now - use.last < use.idle - notice:
+            return None
+        return "closed" if use.warned else "culling"
 
     # -- helpers --------------------------------------------------------------------------------
 
@@ -398,6 +486,15 @@ class World:
     def _session(self, n: int) -> Any:
         sessions = [s for s in self.sessions.values() if s.life != "closed" and not s.transient]
         return sessions[n % len(sessions)] if sessions else None
+
+    def _ready(self) -> list[Any]:
+        return [session for session in self.sessions.values() if session.life == "ready"]
+
+    def _will_kill(self, id: str, after: float | None) -> None:
+        request = self.requests[id]
+        if after is not None:
+            at = self.now + after
+            request.kill_at = at if request.kill_at is None else min(request.kill_at, at)
 
     def _alive(self) -> list[tuple[Ref, Worker]]:
         return [(ref, worker) for ref, worker in self.workers.items() if not worker.gone]
@@ -409,11 +506,21 @@ class World:
     def _ask(self, connection: int, op: str, target: str | None = None, **fields: Any) -> str:
         self.number += 1
         id = f"r{self.number}"
-        request = Request(op, connection, fields.get("session"), self.number, target=target)
+        kill_after = fields.get("kill-after")
+        fields = {name: value for name, value in fields.items() if value is not None or name != "idle"}
+        request = Request(op, connection, fields.get("session"), self.number, target=target, kill_after=kill_after)
         self.requests[id] = request
         session = self.sessions.get(request.session or "")
+        if op == "clone":
+            self.idles[id] = fields.get("idle")
+        if session is not None:
+            request.asked_in = session.ref.epoch
+            if self._may(connection, session):
+                self._used(session.id)
+                self.uses[session.id].crashes *= op != "restart"
         if session is not None and op in ("eval", "load-file"):
-            request.epoch = session.ref.epoch + (session.life == "dead")
+            to_come = session.life in ("dead", "stopping") or bool(session.waiting._later)
+            request.epoch = session.ref.epoch + to_come
         self.asked[connection, id] += connection in self.connections  # else it is nobody's
         self._carry_out(self.router.received(connection, {"op": op, "id": id, "code": id} | fields))
         return id
@@ -424,8 +531,26 @@ class World:
     def _die(self, ref: Ref) -> None:
         worker = self.workers[ref]
         worker.gone = True
+        if not worker.stopped:
+            if worker.up and (worker.proved or self.now >= worker.up_at + LIMITS.crash_seconds):
+                self.uses[ref.id].crashes = 0
+            else:
+                self._crashed(ref.id)
         cause = Cause(kind="oom" if ref.epoch % 2 else "exit", code=3, last_stderr="Killed")
         self._carry_out(self.router.worker((Exited if ref.epoch % 2 else Lost)(ref, cause)))
+
+    def _crashed(self, id: str) -> None:
+        if id in self.uses:
+            self.uses[id].crashes += 1
+
+    def _proved(self, ref: Ref) -> None:
+        if not self.workers[ref].stopped:
+            self.workers[ref].proved = True
+            self.uses[ref.id].crashes = 0
+
+    def _used(self, id: str) -> None:
+        self.uses[id].last = self.now
+        self.uses[id].warned = False
 
     def _ended(self, ref: Ref) -> None:
         self.workers[ref].running = None
@@ -434,6 +559,7 @@ class World:
     def _finish(self, ref: Ref, status: Any) -> None:
         serial = self.workers[ref].running or 0
         self._ended(ref)
+        self._proved(ref)
         self._carry_out(self.router.worker(Said(ref, Finished(serial=serial, end=End(status=status)))))
 
     def _answer(self, ref: Ref) -> None:
@@ -446,7 +572,10 @@ class World:
 
     def _carry_out(self, instructions: list[do.Instruction]) -> None:
         for session in self.router._registry.by_id.values():
-            self.sessions.setdefault(session.id, session)
+            if session.id not in self.sessions:
+                self.sessions[session.id] = session
+                own = None if session.transient else self.idles[session.waiting.clone.id]
+                self.uses[session.id] = Use(own if own is not None else 40, own is not None, self.now)
         self.sent_now: dict[int, tuple[int, ...]] = {}
         self.ended_now: set[str] = set()
         self.claims: list[tuple[str, bool]] = []
@@ -457,6 +586,7 @@ class World:
                 self._check_stream(session)
                 self._check_bounds(session)
         self._check_holds()
+        self._check_workers()
         for target, ended in self.claims:
             assert self.requests[target].answered, "an interrupt was answered before its eval had ended"
             assert ended == (target in self.ended_now), "an interrupt was answered ahead of its eval's end"
@@ -474,14 +604,49 @@ class World:
             assert sent <= to
             assert "late" in message or sent == to & set(self.connections), f"{message} went to {sent}, not to {to}"
             self._check_reply(message)
+            if message.get("event") in ("culling", "closed", "died"):
+                self._check_event(session, message)
         assert self.seen.get(session.id, 0) == log.last_seq
+
+    def _check_event(self, session: Any, message: dict[str, Any]) -> None:
+        use = self.uses[session.id]
+        if message["event"] == "died":
+            loops = use.crashes >= LIMITS.max_crashes_in_a_row
+            assert message.get("crash-loop", False) == loops, f"{use.crashes} crashes"
+            return
+        culled = message["event"] == "culling" or message["cause"]["kind"] == "idle"
+        if not culled:
+            return
+        assert not session.evals, "it works"
+        assert use.own or not session.stream.attached, "somebody is there"
+        assert use.idle, "it is for ever"
+        ends = message["event"] == "closed"
+        assert use.warned == ends, "not said, or said twice"
+        notice = min(LIMITS.cull_notice_seconds, use.idle / 10)
+        assert self.now - use.last >= use.idle - (0 if ends else notice) - 0.01, "too early"
+        if not ends:
+            assert message["seconds"] == notice
+            use.warned = True
 
     def _check_bounds(self, session: Any) -> None:
         assert len(session.queue) <= LIMITS.max_queue_evals
         assert len(session.questions._open) <= LIMITS.max_open_questions
 
+    def _check_workers(self) -> None:
+        """Whoever wants one killed is not forgotten, and nobody waits longer than the first of them; and each session
+        has its time."""
+        for session in self.router._registry.by_id.values():
+            assert (("idle", session.id) in self.timers) == (not session.transient and self.uses[session.id].idle > 0)
+        for session in self._ready():
+            worker = self.workers[session.ref]
+            assert worker.up, "ready, with a worker that is not"
+            assert not worker.gone, "ready, with a worker that is gone"
+            if session.running is not None:
+                at = self.requests[session.running.id].kill_at
+                assert self.timers.get(("kill", session.id, session.running.run.serial)) == at
+
     def _check_holds(self) -> None:
-        for session in self.sessions.values():
+        for session in self._ready():
             worker = self.workers.get(session.ref)
             if worker is not None and worker.running is not None and session.running is not None and not worker.gone:
                 assert worker.held == (session.running.asker in self.full), f"{session.ref} held: {worker.held}"
@@ -497,20 +662,35 @@ class World:
         if "done" in status:
             assert set(self.witness.outcome[self._sender(id)]) <= set(status), f"something else was told of {message}"
         if "seq" in message and not request.started and "late" not in message:
-            assert "started" in message or set(status) & {"cancelled", "session-died", "session-closed"}, message
+            ended = {"cancelled", "session-died", "session-closed", "session-restarted"}
+            assert "started" in message or set(status) & ended, message
         request.started |= "started" in message
         if "done" not in status:
             return
         request.answered = True
+        if "seq" in message and request.started and "session" in message:
+            self._used(message["session"])
         assert status[-1] == "done"
         assert status.count("done") == 1
         request.gave_up = "busy" in status or "session-idle" in status
         if request.op in ("eval", "load-file"):
             assert "error" in status or ("timeout" in status) <= request.timed_out
+            if request.killed and {"interrupted", "session-restarted"} <= set(status):
+                assert request.must_say_timeout <= ("timeout" in status)
+        if request.op == "restart" and status == ["done"]:
+            session = self.sessions[message["session"]]
+            assert message["epoch"] == session.ref.epoch > request.asked_in, (
+                "answered by a worker that was there before"
+            )
+            assert self.workers[session.ref].up
+        if "kill" in message.get("stages", ()):
+            assert request.target is not None
+            assert self.requests[request.target].killed
         if request.op == "interrupt" and status == ["done"] and request.target is not None:
             self.claims.append((request.target, request.target in self.ended_now))
         if "still-running" in status:
             assert self.may_stop_early
+            assert request.kill_after is None, "gave up, though it was to be killed"
 
     def _send(self, send: do.Send) -> None:
         assert send.connections
@@ -532,8 +712,9 @@ class World:
 
     def _start(self, start: do.Start) -> None:
         ref = start.spec.ref
-        assert ref not in self.workers, "one ref for two workers"
-        assert all(w.gone or w.stopped or not w.up for r, w in self.workers.items() if r.id == ref.id)
+        before = {r.epoch: w for r, w in self.workers.items() if r.id == ref.id}
+        assert ref.epoch == max(before, default=0) + 1, "epochs count the workers"
+        assert all(worker.gone for worker in before.values()), "two workers at once"
         self.workers[ref] = Worker()
 
     def _tell(self, tell: do.Tell) -> None:
@@ -565,12 +746,15 @@ class World:
 
     def _signal(self, signal: do.Signal) -> None:
         worker = self.workers[signal.ref]
-        assert worker.running == signal.serial, "a signal for an eval that does not run"
+        assert worker.stopped or worker.running == signal.serial, "a signal for an eval that does not run"
         assert self.serials[signal.ref.id, signal.serial] in self.aimed, "a signal nobody asked for"
 
     def _stop(self, stop: do.Stop) -> None:
         worker = self.workers[stop.ref]
         assert worker.up or worker.gone
+        assert not worker.stopped, "stopped twice"
+        session = self.sessions[stop.ref.id]
+        assert session.ref != stop.ref or session.life in ("stopping", "dead", "closed"), "it was wanted"
         worker.stopped = True
 
     def _hold(self, hold: do.Hold) -> None:
@@ -578,15 +762,20 @@ class World:
         self.workers[hold.ref].held = hold.held
 
     def _set_timer(self, timer: do.SetTimer) -> None:
-        self.timers.add(timer.key)
+        self.timers[timer.key] = self.now + timer.seconds
         self.all_timers.append(timer.key)
 
     def _cancel_timer(self, timer: do.CancelTimer) -> None:
-        self.timers.discard(timer.key)
+        self.timers.pop(timer.key, None)
 
     def _disconnect(self, disconnect: do.Disconnect) -> None:
         assert disconnect.code == 4401
         assert self.connections[disconnect.connection] is None
+
+
+def _bounds(n: int) -> dict[str, Any]:
+    """An eval's own."""
+    return ({"timeout": 3} if n % 3 == 0 else {}) | ({"kill-after": n % 4} if n % 2 else {})
 
 
 _DO: dict[type, Any] = {
@@ -610,6 +799,8 @@ _ACTIONS: list[Any] = [
     *[World._interrupt] * 3,
     *[World._timer_fires] * 2,
     *[World._stdin] * 2,
+    *[World._restart] * 2,
+    *[World._worker_stops] * 2,
     *[World._introspect] * 2,
     World._worker_asks,
     World._worker_answers,

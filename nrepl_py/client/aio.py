@@ -338,11 +338,25 @@ class Session:
         fields = {"session": self.id, "file": os.fspath(path), "code": code, **options}
         return Stream(self.client, "load-file", self.id, fields)
 
-    async def interrupt(self, id: str | None = None, *, all: bool = False) -> dict[str, Any]:
+    async def interrupt(
+        self, id: str | None = None, *, all: bool = False, kill_after: float | None = None
+    ) -> dict[str, Any]:
         """Interrupt the eval `id`, else the running one; `all`: cancel the queue too. Returns the reply
         once that eval has ended: `stages` says what was done, `status` may have `session-idle`,
-        `interrupt-id-mismatch`, or `still-running` after 5 s."""
-        return await self.client.request("interrupt", session=self.id, interrupt_id=id, all=all or None)
+        `interrupt-id-mismatch`, or `still-running` after 5 s. With `kill_after` its worker is killed
+        after so many seconds instead, and the session goes on with a fresh one."""
+        return await self.client.request(
+            "interrupt", session=self.id, interrupt_id=id, all=all or None, kill_after=kill_after
+        )
+
+    async def restart(self, from_: Session | str | None = None) -> dict[str, Any]:
+        """Go on with a fresh worker, or with a copy of that session's: open evals end, and all that was defined is
+        gone. Returns the reply once it is up, with its `epoch` and `info`. Raises `StartFailed`, `NoCapacity`; with
+        `from_` also as `clone`, and then nothing has changed."""
+        origin = from_.id if isinstance(from_, Session) else from_
+        reply = await self.client.request("restart", session=self.id, **{"from": origin})
+        self.info = reply.get("info", {})
+        return reply
 
     async def stdin(self, text: str) -> None:
         """Append to the input of the running eval; "" is one end of file."""
@@ -393,13 +407,6 @@ class Session:
         what is not in it: threads, children, sockets. Raises `Busy` while an eval or, without `force`, a thread runs,
         `NotSupported` where its worker cannot fork, `QuotaExceeded` where it has as many copies as it may have."""
         return await self.client.clone(session=self.id, name=name, idle=idle, force=force or None)
-
-    async def restart(self, from_: Session | str | None = None) -> dict[str, Any]:
-        """A fresh worker, or a copy of that session's, in place of this one's; open evals end with the old one. Gives
-        its `epoch` and `info`. Raises as `clone` does."""
-        origin = from_.id if isinstance(from_, Session) else from_
-        reply = await self.client.request("restart", session=self.id, **{"from": origin})
-        return {name: reply[name] for name in ("epoch", "info")}
 
     async def close(self) -> None:
         """End the session, and its open evals with it. Raises `UnknownSession` where it is gone."""

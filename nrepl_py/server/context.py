@@ -91,6 +91,8 @@ class Context:
     watch: Watch
     connections: dict[int, Connection] = field(default_factory=dict)
     out: list[Instruction] = field(default_factory=list)
+    copying: dict[Ref, Callable[[Ref], None]] = field(default_factory=dict)
+    """Whom to tell when the start of that worker, which is to be a copy of theirs, is over."""
     output_bytes: int = 0
     """What workers have written so far, in all sessions."""
 

@@ -76,6 +76,8 @@ class Life(ABC):
         """Of whose worker the next one is to be a copy; None: a fresh one."""
         self._later_origin: Life | None = None
         """And the one after it, where somebody waits for that."""
+        self._copies: set[Ref] = set()
+        """Of this worker, under way."""
         self._end_with: tuple[Fields, Fields] = (RESTARTED, RESTARTED)
         """What the running eval and its interrupts are told when the worker that is stopping has gone."""
         context.out.append(Start(spec))
@@ -178,8 +180,16 @@ class Life(ABC):
         self._event("closed", cause)
 
     def copied(self, ref: Ref, force: bool) -> Spec:
-        """A copy of this session's worker, as the worker of that ref."""
+        """A copy of this session's worker, as the worker of that ref. Evals that come from now on are not to be in
+        it: they wait until it is made."""
+        self._copies.add(ref)
+        self._context.copying[ref] = self._copied
         return replace(self.spec, ref=ref, origin=self.ref, force=force)
+
+    def _copied(self, ref: Ref) -> None:
+        """The copy is made, or it never will be."""
+        self._copies.discard(ref)
+        self._next()
 
     def restart(self, asker: Asker, origin: Life | None = None) -> None:
         """Go on with a fresh worker, or a copy of `origin`'s, and answer `asker` when that is up. Raises `Busy`."""

@@ -203,7 +203,7 @@ class Router:
             self._context.out.append(Stop(ref, self._limits.stop_grace_seconds))
         else:
             session.ready(ready)
-        return self._context.take()
+        return self._start_over(ref)
 
     def start_failed(self, ref: Ref, error: NreplError) -> list[Instruction]:
         """The worker asked for by `Start` did not come up."""
@@ -211,6 +211,12 @@ class Router:
         if session is not None and session.spec.ref == ref and session.life == "starting":
             session.failed(error)
             self._core.tidy(session)
+        return self._start_over(ref)
+
+    def _start_over(self, ref: Ref) -> list[Instruction]:
+        tell = self._context.copying.pop(ref, None)
+        if tell is not None:
+            tell(ref)
         return self._context.take()
 
     def timer(self, key: TimerKey) -> list[Instruction]:

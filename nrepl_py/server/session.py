@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from nrepl_py.errors import Busy, DuplicateId, NreplError, Unavailable, reply
 from nrepl_py.evaluators.base import Feed, Spec
 from nrepl_py.evaluators.frames import (
@@ -90,10 +92,8 @@ class Session(Life):
         eval = OpenEval(request, self._serial, self._context.asker(connection, request), self._most_seconds)
         self.evals[eval.id] = eval
         self.last_active = self._context.clock()
-        if self.life == "ready" and self.running is None:
-            self._run(eval)
-            return
         self.queue.append(eval)
+        self._next()
         if self.life == "dead":
             self._start_next()
 
@@ -151,6 +151,9 @@ class Session(Life):
         """What it evaluates is counted on from that session, of which its worker is a copy."""
         if isinstance(origin, Session):
             self._serial = max(self._serial, origin._serial)
+        for eval in self.queue:
+            self._serial += 1
+            eval.run = replace(eval.run, serial=self._serial)
 
     def _check_worker(self) -> None:
         if self.life != "ready":
@@ -158,7 +161,7 @@ class Session(Life):
             raise Unavailable(f"the session's worker {why}")
 
     def _next(self) -> None:
-        if self.life == "ready" and self.queue:
+        if self.life == "ready" and self.running is None and self.queue and not self._copies:
             self._run(self.queue.popleft())
 
     def _run(self, eval: OpenEval) -> None:

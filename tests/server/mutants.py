@@ -34,8 +34,8 @@ MUTANTS = [
     Mutant(
         "evals run side by side",
         "session",
-        'if self.life == "ready" and self.running is None:',
-        'if self.life == "ready":',
+        'if self.life == "ready" and self.running is None and',
+        'if self.life == "ready" and',
     ),
     Mutant(
         "a worker may end an eval that does not run",
@@ -78,6 +78,21 @@ MUTANTS = [
         'self.life == "starting" or (self.life == "stopping" and origin is not self._origin)',
         "False",
     ),
+    Mutant("a copy counts from one", "session", "self._serial = max(self._serial, origin._serial)", "pass"),
+    Mutant("evals do not wait for the copy", "session", " and not self._copies", ""),
+    Mutant("evals wait for the copy for ever", "life", "self._copies.discard(ref)", "pass"),
+    Mutant("a copy that is under way is not told of", "router", "            tell(ref)", "            pass"),
+    Mutant(
+        "one that is busy is copied",
+        "session",
+        "        if self.evals:\n            raise Busy",
+        "        if 0:\n            raise Busy",
+    ),
+    Mutant(
+        "all restarts go to the same place", "life", 'self.life == "stopping" and origin is not self._origin', "False"
+    ),
+    Mutant("a worker is copied again and again", "life", "self._origin = None\n        if origin", "if origin"),
+    Mutant("a fresh worker is a copy", "life", "ref=ref, origin=None, force=False", "ref=ref"),
     Mutant("an eval is killed twice", "life", 'if self.life != "ready" or eval', "if eval"),
     Mutant(
         "a restart is answered again and again", "waiting", "self._now, self._later, []", "self._now, self._now, []"

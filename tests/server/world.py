@@ -40,7 +40,7 @@ def make_router(Router: Any, limits: Limits = LIMITS, **changes: Any) -> Any:  #
     tokens = {"ann": ANN, "bob": BOB}
     arguments = {
         "evaluator_describe": lambda: {"tier": "none"},
-        "evaluator_capabilities": frozenset({"interrupt", "kill"}),
+        "evaluator_capabilities": frozenset({"interrupt", "kill", "clone"}),
         "limits": limits,
         "stages": lambda ref, serial: ("sigint",),
         "memory": lambda ref: 1000,
@@ -67,6 +67,9 @@ class Worker:
     questions: list[int] = field(default_factory=list)
     up_at: float = 0.0
     proved: bool = False
+    origin: Ref | None = None
+    counted: int = 0
+    """The evals of those it is a copy of."""
 
 
 @dataclass
@@ -103,6 +106,8 @@ class Request:
     must_say_timeout: bool = False
     asked_in: int = 0
     """The epoch in which a restart was asked for."""
+    origin: str | None = None
+    """The session of which it wants a copy."""
 
 
 class Witness(Watch):
@@ -248,7 +253,9 @@ class World:
         connection = self._connection(n)
         if connection is not None:
             idle = (None, None, 9, 0)[(n >> 3) % 4]
-            self._ask(connection, "clone", name="main" if n % 5 == 4 else None, idle=idle)
+            origin = self._session(n >> 6)
+            of = {"session": origin.id, "force": True} if n & 32 and origin is not None else {}
+            self._ask(connection, "clone", name="main" if n % 5 == 4 else None, idle=idle, **of)
 
     def _eval(self, n: int) -> None:
         connection = self._connection(n)
@@ -341,7 +348,8 @@ class World:
     def _restart(self, n: int) -> None:
         connection, session = self._connection(n), self._session(n >> 2)
         if connection is not None and session is not None:
-            self._ask(connection, "restart", session=session.id)
+            other = self._session(n >> 4)
+            self._ask(connection, "restart", session=session.id, **({"from": other.id} if n & 2 else {}))
 
     def _congest(self, n: int) -> None:
         connection = self._connection(n)
@@ -511,18 +519,29 @@ class World:
         request = Request(op, connection, fields.get("session"), self.number, target=target, kill_after=kill_after)
         self.requests[id] = request
         session = self.sessions.get(request.session or "")
+        request.origin = fields.get("session") if op == "clone" else fields.get("from")
+        origin = self.sessions.get(request.origin or "")
+        copied = origin is not None and origin.life == "ready" and not origin.evals
+        mine = session is not None and self._may(connection, session)
+        if op == "restart" and mine and origin is not None and self._may(connection, origin):
+            self._used(origin.id)
         if op == "clone":
             self.idles[id] = fields.get("idle")
         if session is not None:
             request.asked_in = session.ref.epoch
             if self._may(connection, session):
                 self._used(session.id)
+                crashes = self.uses[session.id].crashes
                 self.uses[session.id].crashes *= op != "restart"
         if session is not None and op in ("eval", "load-file"):
-            to_come = session.life in ("dead", "stopping") or bool(session.waiting._later)
+            to_come = (session.life in ("dead", "stopping")) + bool(session.waiting._later)
             request.epoch = session.ref.epoch + to_come
         self.asked[connection, id] += connection in self.connections  # else it is nobody's
         self._carry_out(self.router.received(connection, {"op": op, "id": id, "code": id} | fields))
+        if op == "restart" and mine and "error" in self.witness.outcome.get((connection, id), ()):
+            self.uses[session.id].crashes = crashes  # it was refused
+        if origin is not None and not copied and connection in self.connections:
+            assert request.answered, "a copy of one that is busy, or not there"
         return id
 
     def _sender(self, id: str) -> tuple[int, str]:
@@ -683,6 +702,8 @@ class World:
                 "answered by a worker that was there before"
             )
             assert self.workers[session.ref].up
+            copied = self.workers[session.ref].origin
+            assert request.origin == (copied.id if copied else None), "went on with another one's state"
         if "kill" in message.get("stages", ()):
             assert request.target is not None
             assert self.requests[request.target].killed
@@ -715,7 +736,15 @@ class World:
         before = {r.epoch: w for r, w in self.workers.items() if r.id == ref.id}
         assert ref.epoch == max(before, default=0) + 1, "epochs count the workers"
         assert all(worker.gone for worker in before.values()), "two workers at once"
-        self.workers[ref] = Worker()
+        worker = self.workers[ref] = Worker(origin=start.spec.origin)
+        if worker.origin is not None:
+            assert worker.origin.id != ref.id
+            open = [r for r in self.requests.values() if r.origin == worker.origin.id and not r.answered]
+            assert [r for r in open if r.op == "clone" or r.session == ref.id], "a copy nobody asked for"
+            assert self.sessions[worker.origin.id].principal == self.sessions[ref.id].principal
+            assert worker.origin in self.workers
+            told = (serial for session, serial in self.serials if session == worker.origin.id)
+            worker.counted = max((self.workers[worker.origin].counted, *told))
 
     def _tell(self, tell: do.Tell) -> None:
         worker, message = self.workers[tell.ref], tell.message
@@ -725,10 +754,13 @@ class World:
         if isinstance(message, Run):
             request = self.requests[message.code]
             assert worker.running is None, "two evals at once"
+            copies = [one for one in self.workers.values() if one.origin == tell.ref]
+            assert all(one.up or one.gone for one in copies), "it evaluates what came after the copy, before it"
             assert not request.answered
             assert request.epoch in (None, tell.ref.epoch), "ran in another worker than it was queued for"
             before = [self.requests[id].order for (s, _), id in self.serials.items() if s == tell.ref.id]
             assert all(order < request.order for order in before), "not in order"
+            assert message.serial > worker.counted, "an eval of the original's has that number"
             worker.running = message.serial
             self.serials[tell.ref.id, message.serial] = message.code
         elif isinstance(message, Feed):

@@ -365,6 +365,63 @@ def test_the_death_of_the_zygote_is_told_to_each(peer: Peer) -> None:
     assert clone.ok("1").value == "1"
 
 
+def test_what_comes_after_a_clone_is_not_in_it(session: Session) -> None:
+    """Even where the client did not wait for the answer."""
+    session.ok("x = 0")
+    for number in range(1, 6):
+        id = session.peer.send("clone", session=session.id)
+        later = session.start(f"x = {number}")
+        clone = session.peer.until(id).last["new-session"]
+        session.peer.until(later)
+        assert session.peer.request("eval", session=clone, code="x").value == str(number - 1)
+        session.peer.request("close", session=clone)
+
+
+def test_going_back_any_number_of_times(session: Session) -> None:
+    session.ok("x = [1]")
+    snapshot = copy(session, name="snapshot")
+    for epoch in range(2, 6):
+        session.ok("x.append(2); y = 1")
+        reply = session.request("restart", **{"from": "snapshot"}).last
+        assert (reply["epoch"], reply["info"]["start"]) == (epoch, "clone")
+        run = session.ok("x, 'y' in globals()")
+        assert run.value == "([1], False)"
+    snapshot.close()
+    assert session.ok("x").value == "[1]"
+    session.eval("import os; os._exit(1)")
+    assert session.ok("'x' in globals()").value == "False"
+
+
+def test_going_back_from_everywhere(session: Session) -> None:
+    session.ok("x = 'kept'")
+    snapshot = copy(session)
+    id = session.start("print('now', flush=True)\nwhile True: pass")
+    session.peer.until(id, key="out")
+    back = session.send("restart", **{"from": snapshot.id})
+    after = session.start("x")  # in the new worker
+    assert "session-restarted" in session.peer.until(id).last["status"]
+    assert session.peer.until(back).last["status"] == ["done"]
+    assert session.peer.until(after).value == "'kept'"
+    session.eval("import os; os._exit(1)")
+    assert session.request("restart", **{"from": snapshot.id}).last["status"] == ["done"]
+    assert session.ok("x").value == "'kept'"
+
+
+def test_where_one_cannot_go_back_to(session: Session) -> None:
+    session.ok("x = 1")
+    snapshot = copy(session)
+    for origin, code in ((session.id, "invalid-message"), ("nobody", "unknown-session")):
+        assert session.request("restart", **{"from": origin}).last["status"] == ["error", code, "done"]
+    id = snapshot.start("print('now', flush=True)\nwhile True: pass")
+    session.peer.until(id, key="out")
+    assert session.request("restart", **{"from": snapshot.id}).last["status"][1] == "busy"
+    snapshot.request("interrupt")
+    session.peer.until(id)
+    snapshot.eval("import os; os._exit(1)")
+    assert session.request("restart", **{"from": snapshot.id}).last["status"][1] == "unavailable"
+    assert session.ok("x").value == "1"  # nothing has changed
+
+
 FIELDS = {
     "python": "python3", "cwd": "/", "env": {"A": "1"}, "inherit-env": ["A"], "preload": ["json"], "sandbox": {"tier": "strict"},
     "limits": {"processes": 5},

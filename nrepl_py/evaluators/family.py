@@ -127,7 +127,7 @@ class Family:
             return
         if len(self._members) > 1:
             ended = [member for member in self._members if member.pid and processes.has_ended(member.pidfd)]
-            worst = ended[0] if ended else max(self._members, key=lambda member: processes.memory(member.pid) or 0)
+            worst = ended[0] if ended else max(self._members, key=lambda member: processes.memory_of_tree(member.pid))
             worst.starved = True
         else:
             (worst,) = self._members

@@ -179,6 +179,47 @@ def clone(peers: Peers, scale: float) -> list[Row]:
     return [Row("`clone` to first value", "ipykernel", mine, kernel, "ms", "≥ 40× faster")]
 
 
+def live_clone(peers: Peers, scale: float) -> list[Row]:
+    """Of a session with 1 GB that it has written, and what of that the clone has to itself."""
+    session = Session(peers.peer())
+    session.ok(
+        "import os, time\ntry:\n    import numpy\n    data = numpy.ones(1 << 27)\nexcept ImportError:\n    data = b'x' * (1 << 30)"
+    )
+    session.ok("def fork():\n    pid = os.fork()\n    if pid == 0: os._exit(0)\n    os.waitpid(pid, 0)")
+
+    def bare() -> None:
+        session.ok("fork()")
+
+    def copy() -> None:
+        clones.append(Session(session.peer, session=session.id))
+
+    def close() -> None:
+        clones.pop().close()
+
+    clones: list[Session] = []
+    cloned, _, forked = alternate(int(20 * scale) + 2, copy, close, bare)
+    copy()
+    (snapshot,) = clones
+
+    def rewind() -> None:
+        session.reply = session.request("restart", **{"from": snapshot.id}).last
+
+    (rewound,) = alternate(int(10 * scale) + 2, rewind)
+    what = "a session with 1 GB"
+    rows = [
+        Row(f"live clone of {what}", "os.fork() in there", cloned, forked, "ms", "≤ 3× as long"),
+        Row(f"`restart` from a snapshot of {what}", "os.fork() in there", rewound, forked, "ms", "–"),
+    ]
+    if Path("/proc/self/smaps_rollup").exists():
+        before = _pss_of([snapshot, session])
+        copy()
+        more = _pss_of([snapshot, session, clones[-1]]) - before
+        rows.append(Row(f"memory of one more clone of {what} (PSS)", "the data", more, 1024, "MB", "≤ 10 MB"))
+    for one in (*clones, session):
+        one.close()
+    return rows
+
+
 def confinement(peers: Peers, scale: float) -> list[Row]:
     """What a sandbox costs a session's start, beside a bare fork and bubblewrap."""
     confined, plain = peers.peer("sandbox"), peers.peer("none")
@@ -317,6 +358,11 @@ def _pss(pid: int) -> float:
     return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
 
 
+def _pss_of(sessions: list[Session]) -> float:
+    """Of their workers, all together."""
+    return sum(_pss(one.reply["info"]["pid"]) for one in sessions)
+
+
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -337,6 +383,7 @@ def memory(peers: Peers, scale: float) -> list[Row]:
 ALL: dict[str, Callable[[Peers, float], list[Row]]] = {
     "round-trip": round_trip,
     "clone": clone,
+    "live-clone": live_clone,
     "confinement": confinement,
     "prints": prints,
     "interrupt": interrupt,

@@ -26,6 +26,37 @@ def test_restart(shell: Shell) -> None:
     assert shell.run("repl", stdin="x = 1\n%restart\n'x' in globals()\n").stdout == "False\n"
 
 
+def test_snapshots(shell: Shell) -> None:
+    typed = (
+        "x = [1]\n%snapshot\nx.append(2)\n%snapshot two\nx.append(3)\nx\n"
+        "%rollback\nx\n%rollback 1\nx\nx.append(9)\n%rollback 1\nx\n%rollback two\nx\n%rollback three\nx\n"
+    )
+    result = shell.run("repl", stdin=typed)
+    assert result.stdout == "[1, 2, 3]\n[1, 2]\n[1]\n[1]\n[1, 2]\n[1, 2]\n"
+    told = result.stderr.splitlines()
+    assert told[:2] == ["[snapshot 1]", "[snapshot two]"]
+    assert told[2:6] == ["[back at snapshot two]", *["[back at snapshot 1]"] * 2, "[back at snapshot two]"]
+    assert told[6] == "nrepl-py: no snapshot 'three'; there are 1, two"
+
+
+def test_snapshots_that_cannot_be(shell: Shell) -> None:
+    typed = (
+        "%rollback\nimport threading; flag = threading.Event()\n"
+        "threading.Thread(target=flag.wait, name='mine', daemon=True).start()\n%snapshot\nflag.set()\n'on'\n"
+    )
+    result = shell.run("repl", stdin=typed)
+    assert result.stdout == "'on'\n"
+    assert "there is no snapshot; %snapshot takes one" in result.stderr
+    assert "mine" in result.stderr
+
+
+def test_snapshots_end_with_the_repl(served: Shell) -> None:
+    served.run("repl", "--session", "kept", stdin="x = 1\n%snapshot\nx = 2\n%snapshot\n%rollback 1\n")
+    assert served.run("eval", "--session", "kept", "x").stdout == "1\n"
+    assert len(served.run("sessions").stdout.strip().splitlines()) == 2  # a heading, and that one
+    served.run("close", "kept")
+
+
 def test_a_session_by_name(served: Shell) -> None:
     served.run("repl", "--session", "shared", stdin="y = 5\n")
     assert served.run("eval", "--session", "shared", "y").stdout == "5\n"

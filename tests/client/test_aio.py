@@ -364,6 +364,24 @@ async def test_what_ignores_interrupts_is_killed(session):
     assert not result.ok
 
 
+async def test_a_clone(session):
+    await session.eval("x = 1")
+    async with await session.clone() as copy:
+        await copy.eval("x = 2")
+        assert (await session.eval("x")).value == "1"
+        stream = session.stream("print('on'); input()")
+        async for message in stream:
+            if "prompt" in message:
+                with pytest.raises(errors.Busy, match="between two"):
+                    await session.clone()
+                await session.stdin("\n")
+        assert (await session.restart(copy))["epoch"] == 2
+        assert session.info["start"] == "clone"
+        assert (await session.eval("x")).value == "2"
+        with pytest.raises(errors.InvalidMessage, match="itself"):
+            await session.restart(session)
+
+
 async def test_restart(session):
     await session.eval("x = 1")
     before = session.info["pid"]

@@ -29,6 +29,21 @@ def s(server: Embedded) -> Iterator[Client]:
         yield s
 
 
+def test_clones_and_going_back(s: Client) -> None:
+    s.eval("x = [1]")
+    own = s.session(s.id)
+    copy = own.clone(name="copy")
+    assert copy.info["start"] == "clone"
+    own.eval("x.append(2)")
+    assert (copy.eval("x").value, own.eval("x").value) == ("[1]", "[1, 2]")
+    assert own.restart(copy)["epoch"] == 2
+    assert own.eval("x").value == "[1]"
+    assert s.restart("copy")["epoch"] == 3
+    with s.clone(session="copy") as another:
+        assert another.eval("x").value == "[1]"
+    copy.close()
+
+
 def test_the_shortest_program(server: Embedded) -> None:
     with connect(server.url, server.token) as s:
         assert s.eval("1+1").value == "2"

@@ -58,7 +58,7 @@ def test_the_python_runs_as_pasted(source: str, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "2\n0\n1\n2\n"
+    assert done.stdout == "2\n0\n1\n2\n0 1000000\n"
 
 
 def test_there_are_exactly_two_set_up_commands() -> None:

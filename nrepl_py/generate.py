@@ -202,7 +202,7 @@ def typescript() -> str:
 def _interface(cls: type[msgspec.Struct]) -> str:
     lines = [f"/** {_doc(cls)} */", f"export interface {public_name(cls)} {{"]
     if issubclass(cls, ops.Request):
-        lines.append(f"  op: {json.dumps(cls.__struct_config__.tag)};")
+        lines.append(f"  op: {json.dumps(ops.OP_OF[cls])};")
     for field in _fields(cls):
         kind = _type(field.type, script=True)
         if field.name == "status":

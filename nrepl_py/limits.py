@@ -78,10 +78,10 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     stop_grace_seconds: Annotated[_Seconds, Meta(description="from asking a worker to end until it is killed")] = 1
     # 20 s: below the 30 s after which common proxies and NATs drop an idle connection.
     ping_seconds: Annotated[_Seconds, Meta(description="between pings on an idle connection")] = 20
-    # 2 ms: nobody sees it, and most evals have ended by then.
+    # 10 ms: nobody sees it, and most evals have ended by then.
     coalesce_seconds: Annotated[
-        _Seconds, Meta(description="how long `started` waits to go with the eval's first words")
-    ] = 0.002
+        _Seconds, Meta(description="how long `started` waits at most to go with the eval's first words")
+    ] = 0.01
 
     # Of a session; `clone` may lower them. What is 0 is not bounded.
     # People compute with all they have; but a leak must end before the machine does.

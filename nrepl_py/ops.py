@@ -502,3 +502,6 @@ def _leaves(base: type[Request]) -> list[type[Request]]:
 
 OPS: dict[str, type[Request]] = {str(cls.__struct_config__.tag): cls for cls in _leaves(Request)}
 """Each op's record by name, in the order of declaration."""
+
+OP_OF: dict[type[Request], str] = {cls: op for op, cls in OPS.items()}
+"""The same the other way round."""

@@ -37,6 +37,11 @@ class Inbox:
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes | memoryview]]:
         """Whole frames (header, body). Raises `BadFrame` where one claims to be too large."""
+        if not self._data and len(data) >= wire.PREFIX.size:
+            head, body = wire.PREFIX.unpack_from(data)
+            start = wire.PREFIX.size + head
+            if head <= frames.MAX_HEADER and len(data) == start + body:  # as it nearly always is
+                return [(data[wire.PREFIX.size : start], data[start:])]
         self._data += data
         found: list[tuple[bytes, bytes | memoryview]] = []
         while len(self._data) >= wire.PREFIX.size:

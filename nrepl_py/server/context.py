@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from nrepl_py.evaluators.base import Ref
 from nrepl_py.limits import Limits
-from nrepl_py.ops import Cause, EvalOptions, Request
+from nrepl_py.ops import OP_OF, Cause, EvalOptions, Request
 from nrepl_py.server.instructions import Instruction, Send
 from nrepl_py.server.principals import Principal
 
@@ -36,7 +38,7 @@ class Connection:
         return max(self.max_value, self.max_frame * 3 // 4 - 4096)
 
 
-class Asker(NamedTuple):
+class Asker(Struct, frozen=True):
     """A request, as its last reply needs it: to whom that goes, to which id, and what is told of it.
 
     `id` is empty and `op` None where a message had none that could be repeated; `code` is that of an
@@ -95,7 +97,7 @@ class Context:
     def asker(self, client: Connection, request: Request) -> Asker:
         """Who asked this, now."""
         code = request.code if isinstance(request, EvalOptions) else None
-        return Asker(client, request.id, str(request.__struct_config__.tag), code, self.watch.now())
+        return Asker(client, request.id, OP_OF[type(request)], code, self.watch.now())
 
     def reply(self, asker: Asker, message: dict[str, Any]) -> None:
         """Send the last reply to a request, unless its asker is gone."""

@@ -15,7 +15,7 @@ from msgspec import to_builtins
 from nrepl_py import ops
 from nrepl_py.errors import DuplicateId, Forbidden, InvalidMessage, NotSupported, Unauthorized, UnsupportedVersion
 from nrepl_py.introspection import completeness
-from nrepl_py.ops import PROTOCOL_VERSION, Request
+from nrepl_py.ops import OP_OF, PROTOCOL_VERSION, Request
 from nrepl_py.server.context import Connection
 from nrepl_py.server.core import Core, principal_of
 from nrepl_py.server.describe import describe_ops
@@ -187,7 +187,7 @@ def stdin(core: Core, client: Connection, request: ops.Stdin) -> Fields:
 @handles(ops.Completions, ops.SignatureOp, ops.Lookup)
 def introspect(core: Core, client: Connection, request: ops.Completions | ops.SignatureOp | ops.Lookup) -> Fields:
     session = core.find(client, request.session)
-    op = request.__struct_config__.tag
+    op = OP_OF[type(request)]
     if isinstance(request, ops.Lookup) and request.sym is None and (request.code is None or request.cursor is None):
         raise InvalidMessage("lookup: give 'sym', or 'code' and 'cursor'")
     if request.code is not None and request.cursor is not None and request.cursor > len(request.code):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -27,6 +27,9 @@ from nrepl_py.server.audit import Audit
 from nrepl_py.tokens import default_path, new_token
 
 log = logging.getLogger(__name__)
+
+COLLECT_AFTER: Final = 10_000
+"""New objects after which Python looks for cycles; its own 700 are some 20 evals'."""
 
 
 def main(settings: Settings, make_evaluator: Callable[[Settings], Evaluator] | None = None) -> int:
@@ -66,7 +69,9 @@ async def serve(
             file = connection_file.write(_describe(server, settings.connection_file or ""))
             try:
                 stop.files = file, server
-                gc.freeze()  # what was imported stays: no collection looks through it again while clients wait
+                # What was imported stays, and what is made since has hardly a cycle: no client waits for a look.
+                gc.freeze()
+                gc.set_threshold(COLLECT_AFTER)
                 print(banner(server), flush=True)
                 log.info("server started", extra={"url": server.url, "unix": server.unix, "pid": os.getpid()})
                 await stop.wait()

@@ -67,23 +67,27 @@ def fit(message: dict[str, Any], limit: int, value_limit: int, codec: str) -> di
 class Outbox:
     """Frames waiting to be written to one connection."""
 
-    __slots__ = ("_first", "_pending", "_transport")
+    __slots__ = ("_bytes", "_first", "_pending", "_transport")
 
     def __init__(self, transport: WriteTransport, first: int) -> None:
         self._transport = transport
         self._first = first
         self._pending: list[bytes] = []
+        self._bytes = 0
 
     def put(self, payload: bytes) -> None:
         """Add one frame; it leaves with the next `flush`."""
-        self._pending += (header(self._first, len(payload)), payload)
+        size = len(payload)
+        self._pending += (header(self._first, size), payload)
+        self._bytes += size
 
     def flush(self) -> None:
         """Write all that waits."""
         if not self._pending:
             return
-        pending, self._pending = self._pending, []
-        if sum(map(len, pending)) <= JOIN_BYTES:
+        pending, size = self._pending, self._bytes
+        self._pending, self._bytes = [], 0
+        if size <= JOIN_BYTES:
             self._transport.write(b"".join(pending))
             return
         small: list[bytes] = []
@@ -100,6 +104,7 @@ class Outbox:
     def clear(self) -> None:
         """Forget all that waits: the connection is gone."""
         self._pending.clear()
+        self._bytes = 0
 
 
 def _encode(message: dict[str, Any], codec: str) -> bytes:

@@ -74,6 +74,8 @@ class Session:
         self._opening: OpenEval | None = None
         """The running eval, while nothing was said of it yet."""
         self._ticking = False
+        self._seen: OpenEval | None = None
+        """The same, at the last tick."""
         self.queue: deque[OpenEval] = deque()
         self.evals: dict[str, OpenEval] = {}
         """The running and the queued evals, by id."""
@@ -82,19 +84,11 @@ class Session:
         self._asker: int | None = None
         self._held = False
         self._name_of: dict[str, Any] = {} if transient else {"session": self.id}
-        context.out.append(Start(spec))
-
-    @property
-    def _most_output(self) -> int:
+        self._most_output = _least(spec.limits.output_bytes, context.limits.session_output_bytes)
         """Bytes an eval may write to its streams, or 0."""
-        bounds = (self.spec.limits.output_bytes, self._context.limits.session_output_bytes)
-        return min((bound for bound in bounds if bound), default=0)
-
-    @property
-    def _most_seconds(self) -> float:
+        self._most_seconds = _least(spec.limits.eval_seconds, context.limits.session_eval_seconds)
         """An eval may run, or 0."""
-        bounds = (self.spec.limits.eval_seconds, self._context.limits.session_eval_seconds)
-        return min((bound for bound in bounds if bound), default=0)
+        context.out.append(Start(spec))
 
     @property
     def ref(self) -> Ref:
@@ -253,11 +247,24 @@ class Session:
         # That it has started is told with the first thing it says, or soon: a short eval is one message.
         self._opening = eval
         if not self._ticking:
-            self._ticking = True
-            self._context.out.append(SetTimer(("tick", self.id), self._context.limits.coalesce_seconds))
+            self._set_tick()
         self.hold()
         if eval.timeout is not None:
             self._context.out.append(SetTimer(("timeout", self.id, eval.run.serial), eval.timeout))
+
+    def _set_tick(self) -> None:
+        """Two ticks are the time an opening may wait. One timer for each eval would cost more than all else here."""
+        self._ticking, self._seen = True, self._opening
+        self._context.out.append(SetTimer(("tick", self.id), self._context.limits.coalesce_seconds / 2))
+
+    def _tick(self) -> None:
+        self._ticking = False
+        if self._opening is None:
+            return
+        if self._opening is self._seen:
+            self._open()
+        else:
+            self._set_tick()
 
     def _ladder(self, eval: OpenEval) -> Ladder:
         if eval.ladder is None:
@@ -418,8 +425,7 @@ class Session:
         """A timer of this session's fired; one whose eval has ended means nothing."""
         eval = self.running
         if kind == "tick":
-            self._ticking = False
-            self._open()
+            self._tick()
         elif kind == "answer":
             self.questions.expire(serial)
         elif eval is None or eval.run.serial != serial:
@@ -439,6 +445,11 @@ class Session:
         if full != self._held and self.life == "ready":
             self._held = full
             self._context.out.append(Hold(self.ref, full))
+
+
+def _least(*bounds: float | None) -> float:
+    """The lowest of what is bounded at all, or 0."""
+    return min((bound for bound in bounds if bound), default=0)
 
 
 _REPORTS: Final[dict[type, Callable[[Session, Any], None]]] = {

@@ -84,13 +84,12 @@ async def serve(
 
 def banner(server: Server) -> str:
     """The one line on stdout that programs starting a server wait for."""
-    if server.port is None:
-        return f"nREPL server started on socket {server.unix} - ws+unix://{server.unix}"
-    scheme, host = "wss" if server.certificate else "ws", auth.bracketed(server.host)
-    warning = " (insecure: no TLS)" if server.insecure else ""
-    return (
-        f"nREPL server started on port {server.port} on host {server.host} - {scheme}://{host}:{server.port}{warning}"
-    )
+    listeners = server.listeners
+    if listeners.port is None:
+        return f"nREPL server started on socket {listeners.unix} - ws+unix://{listeners.unix}"
+    scheme, host = "wss" if listeners.certificate else "ws", auth.bracketed(listeners.host)
+    warning = " (insecure: no TLS)" if listeners.insecure else ""
+    return f"nREPL server started on port {listeners.port} on host {listeners.host} - {scheme}://{host}:{listeners.port}{warning}"
 
 
 class _Stop:
@@ -154,7 +153,7 @@ class _Stop:
             with suppress(Exception):
                 file, server = self.files
                 connection_file.remove(file)
-                server.unlink_socket()
+                server.listeners.unlink_socket()
         os._exit(128 + signal.SIGINT)
 
 

@@ -8,6 +8,8 @@ export type Op =
   | "clone"
   | "close"
   | "ls-sessions"
+  | "attach"
+  | "detach"
   | "eval"
   | "load-file"
   | "interrupt"
@@ -27,6 +29,7 @@ export type Status =
   | "timeout"
   | "output-limit"
   | "cancelled"
+  | "replay-gap"
   | "truncated"
   | "not-plain"
   | "exit"
@@ -63,6 +66,8 @@ export type Request =
   | CloneRequest
   | CloseRequest
   | LsSessionsRequest
+  | AttachRequest
+  | DetachRequest
   | EvalRequest
   | LoadFileRequest
   | InterruptRequest
@@ -80,6 +85,8 @@ export interface Replies {
   "clone": CloneReply;
   "close": Reply;
   "ls-sessions": SessionsReply;
+  "attach": AttachReply;
+  "detach": Reply;
   "eval": EvalReply;
   "load-file": EvalReply;
   "interrupt": InterruptReply;
@@ -157,6 +164,26 @@ export interface LsSessionsRequest {
   id: string;
   /** every principal's; needs `admin` */
   all?: boolean;
+}
+
+/** See everything a session says: what was said after `since`, where given, then this reply, then what follows. */
+export interface AttachRequest {
+  op: "attach";
+  /** chosen by the client; at most 128 characters */
+  id: string;
+  /** a session's id or name; at most 128 characters */
+  session: string;
+  /** the `seq` of the last message seen; 0: from the start */
+  since?: number | null;
+}
+
+/** See no more than one asks for. */
+export interface DetachRequest {
+  op: "detach";
+  /** chosen by the client; at most 128 characters */
+  id: string;
+  /** a session's id or name; at most 128 characters */
+  session: string;
 }
 
 /** Run code and relay what it says. */
@@ -361,6 +388,23 @@ export interface SessionsReply {
   message?: string;
 }
 
+/**  */
+export interface AttachReply {
+  /** of the oldest message kept; `last-seq` + 1 where there is none */
+  "first-seq": number;
+  /** the last number before what is sent live */
+  "last-seq": number;
+  epoch: number;
+  /** the eval that runs */
+  running: string | null;
+  queued: number;
+  "waiting-for-input": boolean;
+  id: string;
+  session?: string;
+  status?: (Status | ErrorCode)[];
+  message?: string;
+}
+
 /** One message of an eval's stream; a message may combine several of these fields. */
 export interface EvalReply {
   id: string;
@@ -437,7 +481,12 @@ export interface SessionEvent {
   seq: number;
   event: "clients" | "closed" | "culling" | "died" | "restarted" | "started";
   epoch: number;
+  /** with `died` and `closed` */
   cause?: Cause;
+  /** with `clients`: how many connections are attached */
+  count?: number;
+  /** with `clients`: who they are; the newest 32 of many */
+  clients?: ClientInfo[];
 }
 
 /** An error of user code. `cause`, `context` and `exceptions` (of a group) nest. */
@@ -505,6 +554,12 @@ export interface SessionInfo {
   clients: number;
   memory: number | null;
   principal: string;
+}
+
+/** One connection attached to a session: its number on this server, and its `client-name`. */
+export interface ClientInfo {
+  number: number;
+  name: string | null;
 }
 
 /** `candidate` replaces the text from `start` to the cursor. */

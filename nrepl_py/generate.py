@@ -38,8 +38,8 @@ class ErrorReply(ops.Record, kw_only=True):
 REQUESTS = list(ops.OPS.values())
 REPLIES: list[type[msgspec.Struct]] = list(dict.fromkeys([ops.Reply, ErrorReply, *(cls.reply for cls in REQUESTS)]))
 SHAPES: list[type[msgspec.Struct]] = [
-    ops.ErrorInfo, ops.Frame, ops.Cause, ops.Started, ops.DisplayBundle, ops.SessionInfo, ops.Completion,
-    ops.Signature, ops.Parameter, ops.SymbolInfo, ops.Sandbox, ops.SessionLimits,
+    ops.ErrorInfo, ops.Frame, ops.Cause, ops.Started, ops.DisplayBundle, ops.SessionInfo, ops.ClientInfo,
+    ops.Completion, ops.Signature, ops.Parameter, ops.SymbolInfo, ops.Sandbox, ops.SessionLimits,
 ]  # fmt: skip
 ALL: list[type[msgspec.Struct]] = [*REQUESTS, *REPLIES, ops.Event, *SHAPES]
 

@@ -64,9 +64,10 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     max_wrong_tokens_per_minute: Annotated[
         _Count, Meta(description="wrong tokens taken from one address (or user of a Unix socket), lastingly")
     ] = 60
-    # 8 MiB: minutes of ordinary output, and a thousand sessions still fit in a server's memory.
-    log_bytes: Annotated[_Bytes, Meta(description="stream messages kept for one session")] = 8 << 20
-    outbox_bytes: Annotated[_Bytes, Meta(description="messages waiting for one connection")] = 8 << 20
+    # 16 MiB: 60,000 lines of 150 characters, each a message of its own; a session that says little keeps little.
+    log_bytes: Annotated[_Bytes, Meta(description="stream messages kept for one session")] = 16 << 20
+    # 4 MiB: half a second of a flood; ten clients that never read take no more than 40 MiB until they are dropped.
+    outbox_bytes: Annotated[_Bytes, Meta(description="messages waiting for one connection")] = 4 << 20
     stall_seconds: Annotated[
         _Seconds, Meta(description="how long a full connection may stall its own session before it is dropped")
     ] = 60

@@ -10,8 +10,8 @@ import pytest
 from nrepl_py import ops
 
 NAMES = [
-    "hello", "describe", "clone", "close", "ls-sessions", "eval", "load-file", "interrupt", "stdin", "completions",
-    "signature", "lookup", "is-complete",
+    "hello", "describe", "clone", "close", "ls-sessions", "attach", "detach", "eval", "load-file", "interrupt", "stdin",
+    "completions", "signature", "lookup", "is-complete",
 ]  # fmt: skip
 
 LEAST: dict[str, dict[str, Any]] = {
@@ -20,6 +20,8 @@ LEAST: dict[str, dict[str, Any]] = {
     "clone": {},
     "close": {"session": "s"},
     "ls-sessions": {},
+    "attach": {"session": "s"},
+    "detach": {"session": "s"},
     "eval": {"code": ""},
     "load-file": {"code": "", "session": "s"},
     "interrupt": {},

@@ -244,10 +244,9 @@ class Link:
         inbox = self._inboxes[sock]
         data, size = b"", 0
         try:
-            if inbox.room is not None:
-                size = sock.recv_into(inbox.room)
-            else:
-                size = len(data := sock.recv(_READ))
+            if inbox.room is None:
+                data = sock.recv(_READ)
+            size = len(data) if inbox.room is None else sock.recv_into(inbox.room)
         except BlockingIOError:
             return False
         except OSError:

@@ -102,6 +102,7 @@ class Server:
             instructions.Signal: lambda signal: self.evaluator.interrupt(signal.ref, signal.serial),
             instructions.Start: lambda start: self._spawn(self._start(start.spec)),
             instructions.Stop: lambda stop: self._spawn(self._stop(stop.ref, stop.grace)),
+            instructions.Room: self._wait_for_room,
             instructions.Disconnect: self._disconnect,
             instructions.SetTimer: self._set_timer,
             instructions.CancelTimer: self._cancel_timer,
@@ -221,6 +222,9 @@ class Server:
     def congested(self, connection: Connection, full: bool) -> None:
         self._ask(self._router.congested, connection.number, full)
 
+    def room(self, connection: Connection) -> None:
+        self._ask(self._router.room, connection.number)
+
     def closed(self, connection: Connection) -> None:
         if self._open.pop(connection.number, None) is not None:
             log.debug("disconnected", extra={"connection": connection.number})
@@ -295,10 +299,15 @@ class Server:
                 connection.dirty = True
                 self._dirty.append(connection)
 
+    def _wait_for_room(self, room: instructions.Room) -> None:
+        connection = self._open.get(room.connection)
+        if connection is not None:
+            connection.when_room()
+
     def _disconnect(self, disconnect: instructions.Disconnect) -> None:
         connection = self._open.get(disconnect.connection)
         if connection is not None:
-            self._observer.refused(connection.peer, disconnect.reason.replace(" ", "-"))
+            self._observer.refused(connection.peer, disconnect.reason.partition(";")[0].replace(" ", "-"))
             connection.close(disconnect.code, disconnect.reason)
 
     def _set_timer(self, timer: instructions.SetTimer) -> None:

@@ -3,24 +3,26 @@ and who watches."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from nrepl_py.evaluators.base import Ref
 from nrepl_py.limits import Limits
 from nrepl_py.ops import OP_OF, Cause, EvalOptions, Request
-from nrepl_py.server.instructions import Instruction, Send
+from nrepl_py.server.instructions import Instruction, Room, Send
 from nrepl_py.server.principals import Principal
 
 
 @dataclass(slots=True)
 class Connection:
     """One client's connection. `principal` is None until it has shown a token; `peer` says where it
-    comes from, to those who watch; `full` while its outbox is; `transients` are its open evals
-    without session, by id, and their hidden sessions."""
+    comes from, to those who watch; `transients` are its open evals without session, by id, and their
+    hidden sessions; `replays` what it has yet to be sent of streams' logs, in turn, whenever it has the
+    room it `waits` for."""
 
     number: int
     principal: Principal | None
@@ -28,14 +30,25 @@ class Connection:
     peer: str | None = None
     max_value: int = 0
     client: str | None = None
-    full: bool = False
     transients: dict[str, str] = field(default_factory=dict)
+    replays: deque[Replay] = field(default_factory=deque)
+    waits: bool = False
 
     @property
     def max_data(self) -> int:
         """Bytes of plain data this client takes in one value. Three quarters of a frame are what
         base64 makes fit into it."""
         return max(self.max_value, self.max_frame * 3 // 4 - 4096)
+
+
+class Replay(Protocol):
+    """A log that is being sent to one connection, as `stream.Replay`."""
+
+    def go_on(self) -> None:
+        """Send the next portion."""
+
+    def end(self) -> None:
+        """Send no more."""
 
 
 class Asker(Struct, frozen=True):
@@ -90,6 +103,8 @@ class Context:
     describe: Callable[[], dict[str, Any]]
     watch: Watch
     connections: dict[int, Connection] = field(default_factory=dict)
+    full: set[int] = field(default_factory=set)
+    """The connections whose outbox is."""
     out: list[Instruction] = field(default_factory=list)
     output_bytes: int = 0
     """What workers have written so far, in all sessions."""
@@ -104,6 +119,12 @@ class Context:
         self.watch.answered(asker, message)
         if asker.connection in self.connections:
             self.out.append(Send((asker.connection,), message))
+
+    def ask_room(self, client: Connection) -> None:
+        """`Router.room` is to be called when this connection has some."""
+        if not client.waits:
+            client.waits = True
+            self.out.append(Room(client.number))
 
     def take(self) -> list[Instruction]:
         """The instructions decided so far; the next ones start a new list."""

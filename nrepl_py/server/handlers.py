@@ -16,6 +16,7 @@ from nrepl_py import ops
 from nrepl_py.errors import DuplicateId, Forbidden, InvalidMessage, NotSupported, Unauthorized, UnsupportedVersion
 from nrepl_py.introspection import completeness
 from nrepl_py.ops import OP_OF, PROTOCOL_VERSION, Request
+from nrepl_py.server import audience
 from nrepl_py.server.context import Connection
 from nrepl_py.server.core import Core, principal_of
 from nrepl_py.server.describe import describe_ops
@@ -131,10 +132,25 @@ def _entry(core: Core, session: Session) -> dict[str, Any]:
         "last-active": session.last_active,
         "running": running.id if running else None,
         "queued": len(session.queue),
-        "clients": len(session.stream.attached),
+        "clients": len(session.stream.clients),
         "memory": core.context.memory(session.ref) if session.life == "ready" else None,
         "principal": session.principal,
     }
+
+
+@handles(ops.Attach)
+def attach(core: Core, client: Connection, request: ops.Attach) -> Fields:
+    takes_over = "eval" in principal_of(client).capabilities
+    session = core.find(client, request.session)
+    audience.attach(core.context, session, core.context.asker(client, request), request.since, takes_over)
+    return None
+
+
+@handles(ops.Detach)
+def detach(core: Core, client: Connection, request: ops.Detach) -> Fields:
+    session = core.find(client, request.session)
+    audience.detach(core.context, session, client.number)
+    return done(session=session.id)
 
 
 @handles(ops.Eval, ops.LoadFile)

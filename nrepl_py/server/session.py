@@ -81,7 +81,6 @@ class Session:
         """The running and the queued evals, by id."""
         self._serial = 0
         self._recent: dict[int, tuple[str, int]] = {}
-        self._asker: int | None = None
         self._held = False
         self._name_of: dict[str, Any] = {} if transient else {"session": self.id}
         self._most_output = _least(spec.limits.output_bytes, context.limits.session_output_bytes)
@@ -167,10 +166,11 @@ class Session:
         if self.transient:
             return
         self._context.watch.session(event, self.id, self.principal, cause)
-        message: dict[str, Any] = {"session": self.id, "event": event, "epoch": self.ref.epoch}
-        if cause is not None:
-            message["cause"] = messages.to_map(cause)
-        self._say(message, None)
+        self.tell(event, {} if cause is None else {"cause": messages.to_map(cause)})
+
+    def tell(self, event: str, fields: dict[str, Any]) -> None:
+        """Say that something has happened to the session."""
+        self._say({"session": self.id, "event": event, "epoch": self.ref.epoch} | fields, None)
 
     # -- evals ----------------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Session:
 
     def _run(self, eval: OpenEval) -> None:
         self.running = eval
-        self._asker = eval.asker
+        self.stream.staller = eval.asker
         self._context.watch.running(eval.asked)
         self._context.out.append(Tell(self.ref, eval.run))
         # That it has started is told with the first thing it says, or soon: a short eval is one message.
@@ -438,13 +438,23 @@ class Session:
             else:
                 eval.ladder.give_up(number)
 
+    def take_over(self, connection: int) -> None:
+        """The evals of connections that are gone are this one's from now on, and the worker waits for it."""
+        here, stream = self._context.connections, self.stream
+        for eval in self.evals.values():
+            if eval.asker not in here:
+                eval.asker = connection
+        if stream.staller is not None and stream.staller not in here:
+            stream.staller = connection
+
     def hold(self) -> None:
-        """Stop reading the worker while the connection whose eval runs, or ran last, is full."""
-        asker = None if self._asker is None else self._context.connections.get(self._asker)
-        full = asker is not None and asker.full
-        if full != self._held and self.life == "ready":
-            self._held = full
-            self._context.out.append(Hold(self.ref, full))
+        """Stop reading the worker while the connection whose eval runs, or ran last, has not enough room for
+        more, or has yet to be sent what was said before it came."""
+        staller = self.stream.staller
+        held = staller in self._context.full or staller in self.stream.replays
+        if held != self._held and self.life == "ready":
+            self._held = held
+            self._context.out.append(Hold(self.ref, held))
 
 
 def _least(*bounds: float | None) -> float:

@@ -15,7 +15,20 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 PACKAGE = "nrepl_py.server"
-CORE = ("log", "stream", "context", "ladder", "evals", "questions", "session", "registry", "core", "handlers", "router")
+CORE = (
+    "log",
+    "stream",
+    "audience",
+    "context",
+    "ladder",
+    "evals",
+    "questions",
+    "session",
+    "registry",
+    "core",
+    "handlers",
+    "router",
+)
 
 
 class Mutant(NamedTuple):
@@ -71,7 +84,53 @@ MUTANTS = [
     Mutant("the queue has no bound", "session", "len(self.queue) >= self", "len(self.queue) > self"),
     Mutant("an id in the log may be used again", "session", "or self.stream.log.holds(request.id)", ""),
     Mutant("a restart does not count", "session", "epoch=self.ref.epoch + 1", "epoch=self.ref.epoch"),
-    Mutant("a full connection holds nobody", "session", "if full != self._held", "if False"),
+    Mutant("a replay is overtaken", "stream", " and asker not in self.replays", ""),
+    Mutant("a replay ends with its first portion", "stream", "if self.at == log.last_seq:", "if True:"),
+    Mutant(
+        "a replay ends one message early", "stream", "if self.at == log.last_seq:", "if self.at >= log.last_seq - 1:"
+    ),
+    Mutant("a gap is not said", "stream", "self.gap = True", "pass"),
+    Mutant(
+        "who has caught up is not shown what follows",
+        "stream",
+        "            self._stream.attach(self.asker.connection)",
+        "            pass",
+    ),
+    Mutant("attaching again shows it twice", "stream", "        stream.detach(asker.connection)\n", ""),
+    Mutant("who detaches is replayed to", "stream", "self.replays[connection].end()", "pass"),
+    Mutant(
+        "only one portion is sent",
+        "router",
+        "client.replays.rotate(-1)\n            self._context.ask_room(client)",
+        "pass",
+    ),
+    Mutant("a full observer is kept", "stream", "if context.full and not", "if False and not"),
+    Mutant("a full asker is dropped", "stream", "patient = {self.staller,", "patient = {None,"),
+    Mutant("late output waits for who asked long ago", "stream", 'None if "late" in message else asker}', "asker}"),
+    Mutant(
+        "a full observer holds the worker",
+        "session",
+        "held = staller in self._context.full",
+        "held = not self._context.full.isdisjoint(self.stream.attached)",
+    ),
+    Mutant("who catches up holds nobody", "session", " or staller in self.stream.replays", ""),
+    Mutant("who comes back is an observer", "audience", "session.take_over(connection)", "pass"),
+    Mutant("who looks on is waited for", "handlers", '"eval" in principal_of(client).capabilities', "True"),
+    Mutant("any number will do", "audience", "not 0 <= since <= stream.log.last_seq", "since < 0"),
+    Mutant(
+        "a number never reached is refused too late",
+        "audience",
+        "not 0 <= since <= stream.log.last_seq",
+        "not 0 <= since <= stream.log.last_seq + 1",
+    ),
+    Mutant(
+        "who leaves is not told of",
+        "audience",
+        "        session.stream.detach(connection)\n        _tell(context, session)",
+        "        session.stream.detach(connection)",
+    ),
+    Mutant("who comes again is told of", "audience", "    if new:\n", "    if True:\n"),
+    Mutant("a full connection holds nobody", "session", "if held != self._held", "if False"),
     Mutant("closing leaves the worker", "session", "self._context.out.append(Stop(self.ref, grace))", "pass"),
     Mutant("the next eval is forgotten", "session", "        else:\n            self._next()", ""),
     Mutant(
@@ -101,7 +160,7 @@ MUTANTS = [
         "        self.watch.answered(asker, message)\n        if asker.connection in self.connections:\n",
         "        if asker.connection in self.connections:\n            self.watch.answered(asker, message)\n",
     ),
-    Mutant("it is sent to those who are gone", "stream", " and asker in self._context.connections", ""),
+    Mutant("it is sent to those who are gone", "stream", " and asker in context.connections", ""),
     Mutant("input is reversed", "evals", "self._input.popleft()", "self._input.pop()"),
     Mutant(
         "an interrupt waits for nothing",
@@ -171,6 +230,7 @@ def load(mutant: Mutant) -> Any:
     try:
         for name in names:
             del sys.modules[name]
+            delattr(package, name.rpartition(".")[2])
         return importlib.import_module(f"{PACKAGE}.router").Router
     finally:
         sys.meta_path.remove(finder)

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _INTERRUPT = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else None
 _LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
+_DYING_SECONDS = 5.0  # for a killed process to be gone; one that a broken device holds in the kernel never is
 _PROBE = "import sys;print(sys.implementation.name)"
 
 
@@ -372,8 +373,16 @@ class LocalEvaluator:
             await asyncio.wait_for(worker.gone.wait(), grace)
         except TimeoutError:
             self._kill(worker)
-            await worker.gone.wait()
+            await self._end_of(worker)
         return first
+
+    async def _end_of(self, worker: _Worker) -> None:
+        """Wait for one that was killed; no longer than a kernel may need for it, since others wait for us."""
+        try:
+            await asyncio.wait_for(worker.gone.wait(), _DYING_SECONDS)
+        except TimeoutError:
+            log.error("a worker does not end though it was killed; it is left to the system", extra={"pid": worker.pid})
+            self._end(worker, Lost(worker.ref, Cause(kind="lost", by="router", trace="it did not end when killed")))
 
     async def aclose(self) -> None:
         await asyncio.gather(*(self.stop(ref, 0.2) for ref in list(self._workers)))
@@ -406,22 +415,30 @@ class LocalEvaluator:
             return
         stderr = worker.link.last_words()
         ran_out = worker.memory is not None and worker.memory.ran_out
-        ref, started = worker.ref, worker.ready.done()
-        self._forget(worker)
-        if not started:
+        if not worker.ready.done():
+            self._forget(worker)
             worker.ready.set_exception(StartFailed(deaths.while_starting(status, stderr)))
         elif worker.killed_by == "start":
-            pass
+            self._forget(worker)
         elif worker.broken is not None:
-            self._sink(Lost(ref, Cause(kind="lost", by="router", last_stderr=stderr or None, trace=worker.broken)))
+            cause = Cause(kind="lost", by="router", last_stderr=stderr or None, trace=worker.broken)
+            self._end(worker, Lost(worker.ref, cause))
         else:
-            self._sink(Exited(ref, deaths.cause(status, worker.killed_by, ran_out, stderr)))
+            self._end(worker, Exited(worker.ref, deaths.cause(status, worker.killed_by, ran_out, stderr)))
+
+    def _end(self, worker: _Worker, event: Exited | Lost) -> None:
+        """Tell it, and then forget the worker: whoever is told may still ask what its interrupts have done."""
+        worker.gone.set()
+        self._sink(event)
+        self._forget(worker)
 
     def _forget(self, worker: _Worker) -> None:
         worker.gone.set()
         self._workers.pop(worker.ref, None)
         worker.link.close()
         os.close(worker.word)
+        if worker.process is not None and worker.pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(worker.pidfd)
         for pidfd in (worker.pidfd, worker.init):
             if pidfd >= 0:
                 os.close(pidfd)

@@ -85,6 +85,7 @@ class Server:
             stages=evaluator.stages,
             memory=evaluator.memory,
             clock=time.time,
+            monotonic=time.monotonic,
             new_id=lambda: secrets.token_hex(8),
             check_token=self._check_token,
             on_bug=lambda where, bug: log.error("a bug in the router", exc_info=bug, extra={"where": where}),

@@ -70,7 +70,7 @@ class Core:
             limits=self._limits(client, request.limits),
         )
         session = Session(self.context, spec, owner, name=request.name)
-        session.cloned_by = self.context.asker(client, request)
+        session.waiting.clone = self.context.asker(client, request)
         session.stream.attach(client.number)
         self.registry.add(session)
 

@@ -66,7 +66,7 @@ class Zygote:
         command = bundle.command(executable, source, "zygote", theirs.fileno())
         inherited = [source, theirs.fileno()]
         if plan is not None:
-            inherited.append(bundle.anonymous_file("nrepl-py-plan", codec.to_json(plan(command))))
+            inherited.append(bundle.sealed_file("nrepl-py-plan", codec.to_json(plan(command))))
             command = bundle.command(sys.executable, source, "confine", inherited[-1])
         try:
             self._process = subprocess.Popen(

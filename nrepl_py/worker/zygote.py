@@ -110,10 +110,10 @@ class _Zygote:
         self._sock = sock
         self._children: Dict[int, int] = {}
         """The number of each child, by pid."""
-        self._wake, write = os.pipe()
-        for fd in (self._wake, write):
+        self._wake, self._woken = os.pipe()
+        for fd in (self._wake, self._woken):
             os.set_blocking(fd, False)
-        signal.set_wakeup_fd(write)
+        signal.set_wakeup_fd(self._woken)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def loop(self) -> None:
@@ -158,6 +158,7 @@ class _Zygote:
                 self._become_session(descriptors)
                 if namespaced:
                     tell = partial(self._tell, number)
+                    os.close(ours)
                     session.init(confine, partial(self._serve, descriptors), tell, [*descriptors[:2], descriptors[5]])
                 os.setsid()
                 die_with_parent()
@@ -186,11 +187,12 @@ class _Zygote:
     def _tell(self, number: int, message: Dict[str, Any], *descriptors: int) -> None:
         _send(self._sock, dict(message, number=number), *descriptors)
 
-    @staticmethod
-    def _become_session(descriptors: List[int]) -> None:
+    def _become_session(self, descriptors: List[int]) -> None:
         """In the child: forget the zygote's signals and take the session's descriptors as our own."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for fd in (self._wake, self._woken):
+            os.close(fd)
         for target, fd in enumerate(descriptors[2:5]):
             os.dup2(fd, target)
             os.close(fd)

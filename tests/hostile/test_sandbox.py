@@ -1,7 +1,7 @@
 """What a session must not be able to do, tried: in the tiers that promise it, as root and as an ordinary user.
 
 Each attack is code of a session's that gives the outcome as a word: the name of an errno, or of an exception.
-`LANDLOCK` says which lines that tier does not hold, and what happens there instead.
+Where `landlock` does not hold a line, the test says what happens there instead, and the run's end lists it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ from typing import Any
 import pytest
 
 from tests.contract.driver import Session
-from tests.hostile.harness import PATIENCE, ROOT, Attack, Victim
+from tests.hostile.harness import PATIENCE, Attack, Victim
+from tests.hostile.places import places
 
-NOBODY = 65534  # an ordinary user without anything
+PLACES = places("sandbox", "landlock")
 LIMITS = {
     "session_memory_bytes": 1 << 30, "session_processes": 64, "session_tmp_bytes": 8 << 20,
     "session_open_files": 256, "session_file_bytes": 1 << 30,
@@ -43,39 +42,6 @@ def syscall(number, *arguments):
     if libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments)) == -1:
         raise OSError(ctypes.get_errno(), "")
 """
-
-
-def _reachable() -> bool:
-    """Whether an ordinary user can run this interpreter and read this tree."""
-    if os.geteuid() != 0:
-        return False  # then every run is an ordinary user's
-    command = [sys.executable, "-c", "import nrepl_py.cli.main, websockets, msgspec"]
-    ids: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-    try:
-        run = subprocess.run(command, cwd="/", capture_output=True, env={"PYTHONPATH": str(ROOT)}, **ids)
-    except PermissionError:
-        return False
-    return run.returncode == 0
-
-
-PLACES = [(tier, user) for user in (None, *([NOBODY] if _reachable() else [])) for tier in ("sandbox", "landlock")]
-
-
-@pytest.fixture(scope="module", params=PLACES, ids=lambda p: f"{p[0]}-{'self' if p[1] is None else 'user'}")
-def victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
-    tier, user = request.param
-    directory = Path(tempfile.mkdtemp())
-    for parent in (directory, *directory.parents[:2]) if user is not None else ():
-        parent.chmod(0o711)
-    victim = Victim(directory, "--sandbox", tier, user=user, **LIMITS)
-    victim.tier = tier  # type: ignore[attr-defined]
-    yield victim
-    victim.stop()
-    shutil.rmtree(directory)
-
-
-def tier(attack: Attack) -> str:
-    return str(attack.victim.tier)  # type: ignore[attr-defined]
 
 
 def tried(attack: Attack, code: str, session: Session | None = None) -> Any:
@@ -161,7 +127,7 @@ shown
 
 
 def test_a_fork_bomb(attack: Attack) -> None:
-    if tier(attack) == "landlock":
+    if attack.tier == "landlock":
         attack.innocent_is_served()
         return  # without a user namespace the kernel counts all processes of the user: see SECURITY.md
     code = """
@@ -186,7 +152,7 @@ def test_a_memory_bomb(attack: Attack) -> None:
 
 
 def test_filling_the_disk(attack: Attack) -> None:
-    if tier(attack) == "landlock":
+    if attack.tier == "landlock":
         attack.innocent_is_served()
         return  # its private directory is one of the machine's disk: see SECURITY.md
     many = "(open(f'/tmp/{n}', 'w').close() for n in range(10**6))"
@@ -279,7 +245,7 @@ def test_a_daemon_ends_with_its_session(attack: Attack) -> None:
     until(lambda: len(running(b"sleep\x001000.75\0")) == 1)
     attack.innocent_is_served()
     session.close()
-    if tier(attack) == "landlock":
+    if attack.tier == "landlock":
         for pid in running(b"sleep\x001000.75\0"):
             os.kill(int(pid), signal.SIGKILL)  # nothing holds it there: see SECURITY.md
     until(lambda: not running(b"sleep\x001000.75\0"))
@@ -287,7 +253,7 @@ def test_a_daemon_ends_with_its_session(attack: Attack) -> None:
 
 def test_nothing_survives_the_router(victim: Victim) -> None:
     directory = Path(tempfile.mkdtemp())
-    other = Victim(directory, "--sandbox", str(victim.tier))  # type: ignore[attr-defined]
+    other = Victim(directory, tier=victim.tier, user=victim.user)
     sessions = [Session(other.peer()) for _ in range(3)]
     pids = [session.reply["info"]["pid"] for session in sessions]
     for session in sessions:
@@ -342,7 +308,7 @@ def test_what_users_do_goes_on_working(victim: Victim, what: str) -> None:
     peer = victim.peer()
     session = Session(peer)
     run = session.eval(WORKS[what])
-    fails = str(victim.tier) == "landlock" and what in NOT_IN_LANDLOCK  # type: ignore[attr-defined]
+    fails = victim.tier == "landlock" and what in NOT_IN_LANDLOCK
     assert ("eval-error" in run.status) is fails, run.messages
     session.close()
     peer.close()
@@ -377,7 +343,7 @@ if not os.path.lexists("{work}/fake/bin/linked"):
 def test_a_memory_bomb_of_many_processes(attack: Attack) -> None:
     """None goes beyond the bound by itself; together they are the end of their session, and of no other."""
     session = attack.session(limits={"memory-bytes": 200 << 20})
-    if tier(attack) == "landlock" or session.reply["info"]["sandbox"]["memory-bound"] != "session":
+    if attack.tier == "landlock" or session.reply["info"]["sandbox"]["memory-bound"] != "session":
         assert session.reply["info"]["sandbox"].get("memory-bound", "process") == "process"
         attack.innocent_is_served()
         return  # each process is bounded, and not all together: see SECURITY.md
@@ -405,3 +371,18 @@ def test_time_without_end(attack: Attack) -> None:
     run = session.eval("while True: pass", timeout=1000)
     attack.innocent_is_served()
     assert {"timeout", "interrupted"} <= run.status, run.last
+
+
+def test_what_a_session_inherits(attack: Attack) -> None:
+    """Its own channels and nothing of its zygote's, through which it could reach its siblings or what starts later."""
+    code = """
+found = []
+for fd in os.listdir("/proc/self/fd"):
+    try:
+        found.append(os.readlink("/proc/self/fd/" + fd).partition(":[")[0])
+    except OSError:
+        pass  # that of the listing
+sorted(found)
+"""
+    word = "/memfd:nrepl-py-interrupt (deleted)"
+    assert tried(attack, code) == ["/dev/null", word, "pipe", "pipe", "socket", "socket"]

@@ -14,7 +14,9 @@ import pytest
 from nrepl_py.server import connection, routes
 from tests.contract.driver import Session
 from tests.hostile.harness import PATIENCE, ROOT, Attack, frame, request, status
+from tests.hostile.places import places
 
+PLACES = places("sandbox")
 ORIGINS = [
     "https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:{port}.evil.example", "http://127.0.0.1:1",
     "http://evil127.0.0.1:{port}", "http://127.0.0.1:{port}0", "https://127.0.0.1:{port}", "http://localhost:{port}/",

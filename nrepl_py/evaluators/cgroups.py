@@ -38,6 +38,8 @@ class MemoryGroup:
 
     def add(self, pid: int) -> None:
         """That process, and all it starts from now on."""
+        if pid <= 0:
+            raise ProcessLookupError("it has ended")  # and the kernel would take 0 for us
         self._write("cgroup.procs", str(pid))
 
     @property

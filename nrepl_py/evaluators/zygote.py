@@ -54,10 +54,18 @@ class Zygote:
         self._stderr = bytearray()
 
     async def start(
-        self, executable: str, source: int, preload: list[str], env: dict[str, str], limit: float, plan: Plan | None
+        self,
+        executable: str,
+        source: int,
+        preload: list[str],
+        env: dict[str, str],
+        own: dict[str, str],
+        limit: float,
+        plan: Plan | None,
     ) -> None:
         """Returns once it can fork. Raises `StartFailed` with what the interpreter wrote to stderr. With a plan
-        it is confined first, and nothing of the interpreter's has run outside."""
+        it is confined first, and nothing of the interpreter's has run outside, nor been told `own`, what a client wants
+        in its environment beside `env`."""
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._sock.setblocking(False)
         errors, write = os.pipe()
@@ -66,11 +74,13 @@ class Zygote:
         command = bundle.command(executable, source, "zygote", theirs.fileno())
         inherited = [source, theirs.fileno()]
         if plan is not None:
-            inherited.append(bundle.sealed_file("nrepl-py-plan", codec.to_json(plan(command))))
+            confined = codec.to_json(plan(command) | {"env": env | own})
+            inherited.append(bundle.sealed_file("nrepl-py-plan", confined))
             command = bundle.command(sys.executable, source, "confine", inherited[-1])
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, env=env, cwd="/",
+                command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, cwd="/",
+                env=env if plan is not None else env | own,
                 pass_fds=inherited, start_new_session=True,
             )  # fmt: skip
         except OSError as error:

@@ -12,14 +12,15 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract.driver import Session
-from tests.hostile.harness import PATIENCE, Attack, Victim
+from tests.hostile.harness import PATIENCE, Attack, Victim, Witness
 from tests.hostile.places import places
 
 PLACES = places("sandbox", "landlock")
@@ -386,3 +387,30 @@ sorted(found)
 """
     word = "/memfd:nrepl-py-interrupt (deleted)"
     assert tried(attack, code) == ["/dev/null", word, "pipe", "pipe", "socket", "socket"]
+
+
+@contextmanager
+def another(victim: Victim, *options: str, **limits: Any) -> Iterator[tuple[Victim, Witness]]:
+    """A server like that one for one test alone, which may leave zygotes behind, and its witness."""
+    directory = Path(tempfile.mkdtemp())
+    other = Victim(directory, *options, tier=victim.tier, user=victim.user, **(LIMITS | limits))
+    witness = Witness(other)
+    try:
+        yield other, witness
+        witness.answers()
+        assert other.complaints() == []
+    finally:
+        witness.close()
+        other.stop()
+        shutil.rmtree(directory)
+
+
+def test_an_environment_that_starts_programs(victim: Victim) -> None:
+    """What the loader is told holds for the confined interpreter only, and not for what confines it."""
+    with another(victim) as (other, witness):
+        home, peer = other.directory / "home", other.peer()
+        for name, value in (("LD_DEBUG_OUTPUT", str(home / "outside")), ("LD_PRELOAD", str(home / "no.so"))):
+            assert Session(peer, env={"LD_DEBUG": "libs", name: value}).ok("1 + 1").value == "2"
+        witness.answers()
+        assert not [path for path in home.iterdir() if path.name.startswith("outside")]
+        peer.close()

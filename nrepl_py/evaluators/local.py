@@ -29,6 +29,7 @@ from nrepl_py.evaluators import bundle, cgroups, deaths, frames, machine, views
 from nrepl_py.evaluators.base import Exited, Lost, Ref, Said, Sink, Spec, ToWorker
 from nrepl_py.evaluators.cgroups import MemoryGroup
 from nrepl_py.evaluators.environment import PRIVATE_ENVIRONMENT, environment
+from nrepl_py.evaluators.grants import Grants
 from nrepl_py.evaluators.link import Link
 from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
 from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell
@@ -99,7 +100,11 @@ class LocalEvaluator:
     def of(cls, settings: Settings, tier: str) -> LocalEvaluator:
         """As the settings have it, with sessions confined to `tier`."""
         network, degraded = settings.network == "host", settings.allow_degraded
-        policy = Policy(tier=tier, network=network, allow_degraded=degraded, limits=settings.limits)
+        grants = Grants(
+            read=settings.allow_read, write=settings.allow_write, pythons=settings.allow_pythons,
+            env=settings.allow_env, state=settings.files,
+        )  # fmt: skip
+        policy = Policy(tier=tier, network=network, allow_degraded=degraded, limits=settings.limits, grants=grants)
         return cls(settings.python, settings.preload, start_seconds=settings.limits.start_seconds, policy=policy)
 
     @property
@@ -125,6 +130,8 @@ class LocalEvaluator:
         executable = self._resolve(None)
         if self._policy.tier in BOUNDARIES:
             await self._check_machine()
+        if why := self._policy.why_fresh():
+            log.warning("sessions work in fresh directories, unless told where", extra={"why": why})
         confined = self._policy.tier in BOUNDARIES
         if not self._portable and (confined or await self._implementation(executable) == "cpython"):
             with contextlib.suppress(NreplError):  # a policy that needs more to be said: the first start says it
@@ -150,8 +157,13 @@ class LocalEvaluator:
     async def start(self, spec: Spec) -> frames.Ready:
         if len(self._workers) >= self._max_workers:
             raise NoCapacity(f"{len(self._workers)} workers are running, as many as this server may; close a session")
-        executable = self._resolve(spec.python)
         confinement = self._policy.confine(spec)
+        if spec.python is not None and confinement.tier in BOUNDARIES:
+            wanted = os.path.expanduser(spec.python)
+            found = wanted if os.sep in wanted else shutil.which(wanted) or wanted
+            if os.path.abspath(found) != self._resolve(None):
+                self._policy.grants.check_python(os.path.abspath(found), spec.owner)
+        executable = self._resolve(spec.python)
         link = Link(
             on_report=lambda report: self._report(worker, report), on_broken=lambda why: self._broken(worker, why)
         )

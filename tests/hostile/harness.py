@@ -6,8 +6,10 @@ take is told at the end of the run and never asserted: that depends on who else 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import secrets
 import signal
 import socket
 import struct
@@ -51,6 +53,7 @@ class Victim:
             env |= {"XDG_RUNTIME_DIR": str(directory / "home"), "XDG_CONFIG_HOME": str(directory / "home")}
         env |= {f"NREPL_PY_{name.upper()}": str(value) for name, value in limits.items()}
         command = [sys.executable, "-m", "nrepl_py", "serve", "--port", "0", "--unix", self.unix, "--sandbox", tier]
+        command += ["--tokens", str(directory / "tokens.json")]
         command += ["--connection-file", str(file), "--log-level", "warning", "--log-file", str(self.log)]
         for made in (directory / "home", directory / "work"):
             made.mkdir(0o700)
@@ -90,9 +93,19 @@ class Victim:
         """Lines of its log that tell of a bug: nothing anyone sends may be one."""
         return [line for line in self.log.read_text().splitlines() if "ERROR" in line]
 
-    def peer(self, codec: str = "json") -> Peer:
-        """A connection with the right token."""
-        return Peer.open(url=self.url, token=self.token, codec=codec)
+    def peer(self, codec: str = "json", token: str | None = None) -> Peer:
+        """A connection with the right token, or that one."""
+        return Peer.open(url=self.url, token=token or self.token, codec=codec)
+
+    def guest(self) -> str:
+        """The token of another principal, made while the server runs."""
+        token, file = secrets.token_urlsafe(), self.directory / "tokens.json"
+        hashed = hashlib.sha256(token.encode()).hexdigest()
+        file.write_text(json.dumps({"tokens": [{"name": "guest", "sha256": hashed, "created": 0}]}))
+        file.chmod(0o600)
+        if self.user is not None:
+            os.chown(file, self.user.uid, self.user.gid)
+        return token
 
 
 class Witness:
@@ -157,9 +170,9 @@ class Attack:
         victim.forget_peak()
         self._resident = victim.memory("VmRSS")
 
-    def peer(self, codec: str = "json") -> Peer:
-        """An attacker who has the token."""
-        peer = self.victim.peer(codec)
+    def peer(self, codec: str = "json", token: str | None = None) -> Peer:
+        """An attacker who has the token, or that one."""
+        peer = self.victim.peer(codec, token)
         self._open.append(peer.close)
         return peer
 
@@ -210,7 +223,7 @@ class Attack:
 
     def _close_sessions(self) -> None:
         peer = self.victim.peer()
-        for entry in peer.request("ls-sessions").last["sessions"]:
+        for entry in peer.request("ls-sessions", all=True).last["sessions"]:
             if entry["id"] != self.witness.session.id:
                 peer.request("close", session=entry["id"])
         peer.close()

@@ -414,3 +414,45 @@ def test_an_environment_that_starts_programs(victim: Victim) -> None:
         witness.answers()
         assert not [path for path in home.iterdir() if path.name.startswith("outside")]
         peer.close()
+
+
+def test_what_another_principal_may_name(victim: Victim) -> None:
+    """Nothing of the owner's: no files, interpreters or variables, and it cannot find out what there is."""
+    with another(victim) as (other, witness):
+        work, home, peer = other.directory / "work", other.directory / "home", other.peer(token=other.guest())
+        for place in (work, home):
+            (place / "secret").write_text("secret")
+        named: tuple[dict[str, Any], ...] = (
+            {"cwd": str(work)}, {"cwd": str(home / "missing")}, {"inherit-env": ["XDG_RUNTIME_DIR"]},
+            {"python": str(work / "python")}, {"python": str(work / "missing")},
+            *(
+                {"sandbox": {key: [str(path)]}}
+                for key in ("read", "write")
+                for path in (work, home, home / "secret", home / "missing", "/", "/proc")
+            ),
+        )  # fmt: skip
+        for fields in named:
+            assert peer.request("clone", **fields).last["status"] == ["error", "forbidden", "done"], fields
+        session = Session(peer)
+        session.ok(HELPERS)
+        for path in (home / "secret", work / "secret", other.log, other.directory / "tokens.json"):
+            assert session.eval(f"outcome(open, {str(path)!r})", data=True).last["data"] in HIDDEN, path
+        assert session.ok("open('mine', 'w').write('x')").value == "1"
+        witness.answers()
+        peer.close()
+
+
+def test_another_principals_sessions(attack: Attack) -> None:
+    """It has no way to learn that they are there, by any op."""
+    peer = attack.peer(token=attack.victim.guest())
+    fields: dict[str, dict[str, Any]] = {
+        "eval": {"code": "1"}, "load-file": {"code": "1"}, "interrupt": {}, "stdin": {"stdin": "x"}, "close": {},
+        "completions": {"code": "o", "cursor": 1}, "signature": {"code": "o(", "cursor": 2}, "lookup": {"sym": "o"},
+        "is-complete": {"code": "1"},
+    }  # fmt: skip
+    for op, needed in fields.items():
+        for session in (attack.witness.session.id, "0" * 16):
+            assert peer.request(op, session=session, **needed).last["status"][:2] == ["error", "unknown-session"], op
+    assert peer.request("ls-sessions").last["sessions"] == []
+    assert peer.request("ls-sessions", all=True).last["status"][:2] == ["error", "forbidden"]
+    attack.innocent_is_served()

@@ -181,7 +181,8 @@ def test_no_answer_may_be_framed(attack: Attack) -> None:
     }
     for code, data in answers.items():
         answer = http(attack, data)
-        assert status(answer) == code
+        # Other tests have shown many wrong tokens just now.
+        assert status(answer) == code or (code, status(answer)) == (401, 429)
         assert b"frame-ancestors 'none'" in answer, code
     attack.innocent_is_served()
 

@@ -42,13 +42,15 @@ EFFECTS: Final = {
 
 
 class Confinement(Struct, frozen=True):
-    """What one session gets. `cwd`: None for a fresh directory of its own. `limits`: each bound, 0 for none."""
+    """What one session gets. `cwd`: None for a fresh directory of its own. `limits`: each bound, 0 for none.
+    `lacks`: what was asked for and is missing, where this is less."""
 
     tier: str
     network: bool
     cwd: str | None
     view: views.View
     limits: dict[str, int]
+    lacks: dict[str, Any] = {}
 
     @property
     def rlimits(self) -> dict[str, int]:
@@ -68,6 +70,7 @@ class Confinement(Struct, frozen=True):
     def described(self) -> dict[str, Any]:
         """For `clone`'s `info`."""
         said: dict[str, Any] = {"tier": self.tier, "boundary": self.tier in BOUNDARIES, "effect": EFFECTS[self.tier]}
+        said |= self.lacks
         if self.tier in BOUNDARIES:
             said |= {"network": "host" if self.network else "none", "workspace": "cwd" if self.cwd else "fresh"}
             said["limits"] = self.limits

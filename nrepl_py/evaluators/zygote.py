@@ -17,7 +17,7 @@ import msgspec
 
 from nrepl_py import codec
 from nrepl_py.errors import StartFailed
-from nrepl_py.evaluators import bundle
+from nrepl_py.evaluators import bounds, bundle
 
 _MESSAGE = 64 << 10  # bytes of one datagram
 _MAX_PIDFDS = 2  # the worker's and its init's
@@ -89,6 +89,8 @@ class Zygote:
             theirs.close()
             for fd in (write, *inherited[2:]):
                 os.close(fd)
+        if self._process is not None:
+            bounds.rank(self._process.pid, bounds.ZYGOTE)
         self._loop.add_reader(errors, self._read_errors)
         self._loop.add_reader(self._sock, self._read)
         try:

@@ -158,4 +158,5 @@ def _limit(rlimits: Dict[str, int]) -> None:
         if limit is not None:
             _, hard = resource.getrlimit(limit)
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(limit, (most, most))
+            # Of processor time the first bound says what happened, and only the next one kills.
+            resource.setrlimit(limit, (most, hard if name == "CPU" and hard == most else most + (name == "CPU")))

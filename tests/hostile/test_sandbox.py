@@ -127,15 +127,11 @@ shown
     assert b"NREPL_PY_SESSION_MEMORY_BYTES" not in bytes(str(shown), "utf-8")  # of the server's environment
 
 
-def test_a_fork_bomb(attack: Attack) -> None:
-    if attack.tier == "landlock":
-        attack.innocent_is_served()
-        return  # without a user namespace the kernel counts all processes of the user: see SECURITY.md
-    code = """
+BOMB = """
 import time
 children = []
 def bomb():
-    while True:
+    for _ in range({most}):
         pid = os.fork()
         if pid == 0:
             time.sleep(1000)
@@ -145,7 +141,21 @@ found = outcome(bomb)
 [os.kill(pid, 9) for pid in children], [os.waitpid(pid, 0) for pid in children]
 found
 """
-    assert tried(attack, code) == "EAGAIN"
+
+
+def bounded_as_one(session: Session) -> bool:
+    """Whether a control group bounds it."""
+    return bool(session.reply["info"]["sandbox"]["memory-bound"] == "session")
+
+
+def test_a_fork_bomb(attack: Attack) -> None:
+    session = attack.session()
+    if attack.tier == "sandbox" or bounded_as_one(session):
+        assert tried(attack, BOMB.format(most=10**6), session) == "EAGAIN"
+    else:
+        # Without a user namespace the kernel counts all processes of the user.
+        attack.not_held("the number of its processes, where there are no control groups")
+        assert tried(attack, BOMB.format(most=2 * LIMITS["session_processes"]), session) == "done"
 
 
 def test_a_memory_bomb(attack: Attack) -> None:
@@ -153,13 +163,23 @@ def test_a_memory_bomb(attack: Attack) -> None:
 
 
 def test_filling_the_disk(attack: Attack) -> None:
-    if attack.tier == "landlock":
-        attack.innocent_is_served()
-        return  # its private directory is one of the machine's disk: see SECURITY.md
-    many = "(open(f'/tmp/{n}', 'w').close() for n in range(10**6))"
-    for code in ("open('/tmp/f', 'wb').write(bytes(9 << 20))", "open('/dev/shm/f', 'wb').write(bytes(9 << 20))",
-                 f"[0 for _ in {many}]"):  # fmt: skip
-        assert tried(attack, f"outcome(lambda: {code})") == "ENOSPC", code
+    places = ("~", "/tmp", "/dev/shm") if attack.tier == "sandbox" else ("~",)
+    write = "with open(os.path.expanduser({!r} + '/f'), 'wb') as file: file.write(bytes(9 << 20))"
+    for place in places:
+        session = attack.session()
+        if attack.tier == "sandbox":
+            code = f"def fill():\n    {write.format(place)}\noutcome(fill)"
+            assert tried(attack, code, session) == "ENOSPC", place
+            many = f"(open(os.path.expanduser(f'{place}/{{n}}'), 'w').close() for n in range(10**6))"
+            assert tried(attack, f"outcome(lambda: [0 for _ in {many}])", session) == "ENOSPC", place
+        else:
+            # Its private directory is one of the machine's disk; a file in it is bounded as any other.
+            attack.not_held(
+                "the size of its private directory, which is a disk's, and of /dev/shm, which is the machine's"
+            )
+            code = f"def fill():\n    {write.format(place)}\noutcome(fill)"
+            assert tried(attack, code, session) == "done"
+        session.close()
 
 
 def test_a_sparse_file(attack: Attack) -> None:
@@ -246,9 +266,10 @@ def test_a_daemon_ends_with_its_session(attack: Attack) -> None:
     until(lambda: len(running(b"sleep\x001000.75\0")) == 1)
     attack.innocent_is_served()
     session.close()
-    if attack.tier == "landlock":
-        for pid in running(b"sleep\x001000.75\0"):
-            os.kill(int(pid), signal.SIGKILL)  # nothing holds it there: see SECURITY.md
+    if attack.tier == "landlock" and not bounded_as_one(session):
+        attack.not_held("a daemon that left its process group, where there are no control groups")
+        assert len(running(b"sleep\x001000.75\0")) == 1
+        os.kill(int(running(b"sleep\x001000.75\0")[0]), signal.SIGKILL)
     until(lambda: not running(b"sleep\x001000.75\0"))
 
 
@@ -341,21 +362,126 @@ if not os.path.lexists("{work}/fake/bin/linked"):
     shutil.rmtree(work / "fake")
 
 
+MANY = """
+import os, time
+for _ in range(8):
+    if os.fork() == 0:
+        kept = b'x' * (60 << 20)
+        time.sleep({seconds})
+        os._exit(0)
+"""
+
+
 def test_a_memory_bomb_of_many_processes(attack: Attack) -> None:
     """None goes beyond the bound by itself; together they are the end of their session, and of no other."""
     session = attack.session(limits={"memory-bytes": 200 << 20})
-    if attack.tier == "landlock" or session.reply["info"]["sandbox"]["memory-bound"] != "session":
-        assert session.reply["info"]["sandbox"].get("memory-bound", "process") == "process"
-        attack.innocent_is_served()
-        return  # each process is bounded, and not all together: see SECURITY.md
-    id = session.start(
-        "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        kept = b'x' * (60 << 20)\n        time.sleep(1000)\ntime.sleep(1000)"
-    )
-    last = session.peer.until(id).last
+    if not bounded_as_one(session):
+        attack.not_held("the memory of a session's processes together, where there are no control groups")
+        assert tried(attack, MANY.format(seconds=0) + "[os.wait()[1] for _ in range(8)]", session) == [0] * 8
+        return
+    last = session.peer.until(session.start(MANY.format(seconds=1000) + "time.sleep(1000)")).last
     assert {"session-died", "oom"} <= set(last["status"]), last
     assert last["cause"]["kind"] == "oom"
     attack.innocent_is_served()
     assert session.ok("1 + 1").value == "2"
+
+
+def test_memory_that_no_process_owns(attack: Attack) -> None:
+    """Files in memory count as the session's too, where anything does."""
+    session = attack.session(limits={"memory-bytes": 200 << 20})
+    code = "fd = os.memfd_create('x')\nfor at in range(0, 300 << 20, 1 << 20): os.pwrite(fd, b'x' * (1 << 20), at)\nos.close(fd)"
+    id = session.start(f"import os\n{code}")
+    attack.innocent_is_served()
+    last = session.peer.until(id).last
+    if bounded_as_one(session):
+        assert {"session-died", "oom"} <= set(last["status"]), last
+    else:
+        attack.not_held("memory shared between processes (memfd, mmap), where there are no control groups")
+        assert last["status"] == ["done"]
+
+
+def test_processor_time_without_end(attack: Attack) -> None:
+    session = attack.session(limits={"cpu-seconds": 1})
+    id = session.start("while True: pass")
+    attack.innocent_is_served()
+    last = session.peer.until(id).last
+    assert last["status"] == ["session-died", "cpu-limit", "done"]
+    assert last["cause"]["kind"] == "limit"
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_processor_time_without_end_and_a_deaf_ear(attack: Attack) -> None:
+    """Who does not want to hear of the bound is killed one second later."""
+    session = attack.session(limits={"cpu-seconds": 1})
+    id = session.start("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass")
+    attack.innocent_is_served()
+    last = session.peer.until(id).last
+    assert last["cause"]["signal"] == "SIGKILL"
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_who_goes_first_when_there_is_no_memory_left(attack: Attack) -> None:
+    """Sessions before zygotes, and those before the server."""
+    session = attack.session()
+
+    def rank(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    server = attack.victim.process.pid
+    zygotes = [
+        int(process.name)
+        for process in Path("/proc").glob("[0-9]*")
+        if parent(int(process.name)) == server and b"python" in (process / "cmdline").read_bytes()
+    ]
+    assert zygotes
+    attack.innocent_is_served()
+    assert rank(server) < min(map(rank, zygotes)) <= max(map(rank, zygotes)) < rank(session.reply["info"]["pid"])
+
+
+def parent(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return -1
+
+
+def test_the_end_of_a_zygote(victim: Victim) -> None:
+    """Its sessions are told by whom they died; the next ones have a new zygote, without anybody's help."""
+    with another(victim) as (other, witness):
+        peer = other.peer()
+        kept = Session(peer, sandbox={"workspace": "fresh"})  # of another zygote than the witness'
+        first = set(_children(other.process.pid))
+        doomed = Session(peer, sandbox={"workspace": "fresh", "read": [str(other.directory / "work")]})
+        kept.ok("kept = 1")
+        (zygote,) = set(_children(other.process.pid)) - first
+        id = doomed.start("import time\ntime.sleep(1000)")
+        peer.until(id, key="started")
+        os.kill(zygote, signal.SIGKILL)
+        last = peer.until(id).last
+        assert last["status"] == ["session-died", "done"]
+        assert (last["cause"]["kind"], last["cause"]["by"]) == ("killed", "zygote")
+        witness.answers()
+        assert kept.ok("kept").value == "1"
+        assert doomed.ok("1 + 1").value == "2"
+        peer.close()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent(int(path.name)) == pid]
+
+
+def test_a_user_for_each_session(victim: Victim) -> None:
+    """As root: a session that writes to nothing of the machine's has a user id of its own."""
+    with another(victim) as (other, witness):
+        peer = other.peer()
+        sessions = [Session(peer, sandbox={"workspace": "fresh"}) for _ in range(2)]
+        users = [os.stat(f"/proc/{session.reply['info']['pid']}").st_uid for session in sessions]
+        witness.answers()
+        if victim.tier == "sandbox" and victim.user is None and os.geteuid() == 0:
+            assert len({0, *users}) == 3
+        else:
+            owner = os.geteuid() if victim.user is None else victim.user.uid
+            assert users == [owner, owner]
+        peer.close()
 
 
 def test_output_without_end(attack: Attack) -> None:

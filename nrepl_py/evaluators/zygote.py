@@ -95,7 +95,7 @@ class Zygote:
         self._loop.add_reader(self._sock, self._read)
         try:
             with contextlib.suppress(OSError):
-                self._sock.send(codec.to_json({"preload": preload}))
+                self._sock.send(codec.to_json({"preload": preload, "confined": plan is not None}))
             async with asyncio.timeout(limit):
                 await self._ready
         except TimeoutError:

@@ -24,7 +24,7 @@ import socket
 import struct
 from typing import Any, Callable, Dict, List, Tuple
 
-from . import build, kernel, seccomp, system
+from . import build, kernel, landlock, seccomp, system
 
 ID = 1000
 """The session's user and group id as it sees itself: that of the only user in its `/etc/passwd`."""
@@ -158,4 +158,9 @@ def _lose_all_rights(confine: Dict[str, Any]) -> None:
     os.setsid()
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.drop_capabilities()
-    seccomp.install(_filter(confine))
+    families = confine["families"]
+    if confine["network"] and not landlock.scope(landlock.abi()):
+        # Abstract sockets of the machine's (a display's, a bus') lead out of here; where they cannot be kept apart,
+        # there are none at all.
+        families = [family for family in families if family != "unix"]
+    seccomp.install(_filter(dict(confine, families=families)))

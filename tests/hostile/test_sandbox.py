@@ -7,8 +7,10 @@ Where `landlock` does not hold a line, the test says what happens there instead,
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -236,6 +238,30 @@ def test_more_rights(attack: Attack) -> None:
     assert tried(attack, raised, session) in {"ValueError", "EPERM"}
     if session.ok("os.getuid()").value != "0":
         assert tried(attack, "outcome(os.setuid, 0)", session) in {"EPERM", "EINVAL"}  # 0 is nobody there
+
+
+def test_programs_that_lend_their_owners_rights(attack: Attack) -> None:
+    """None can be made, for others to run outside; and those there are lend nothing."""
+    work = attack.victim.directory / "work"
+    session = attack.session()
+    path = str(work / "lent")
+    made = (
+        f"os.chmod, {path!r}, 0o4755", f"lambda: os.close(os.open({path + '2'!r}, os.O_CREAT | os.O_WRONLY, 0o4755))",
+        f"os.mknod, {path + '2'!r}, 0o104755", f"lambda: os.fchmod(os.open({path!r}, 0), 0o6755)",
+    )  # fmt: skip
+    session.ok(f"open({path!r}, 'w').close(); import os; os.chmod({path!r}, 0o755)")
+    for attempt in made:
+        assert tried(attack, f"outcome({attempt})", session) == "EPERM", attempt
+    assert not [file for file in work.iterdir() if file.stat().st_mode & 0o4000]
+    lends = "/usr/bin/mount", "/usr/bin/su", "/usr/bin/newgrp", "/usr/bin/passwd"
+    (program, *_) = [path for path in lends if os.path.exists(path) and os.stat(path).st_mode & 0o4000]
+    code = f"import subprocess, time\np = subprocess.Popen(['{program}'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)"
+    status = "open(f'/proc/{p.pid}/status').read().split('Uid:')[1].split('\\n')[0].split()"
+    ids = tried(
+        attack, f"{code}\nfound = {status}\np.kill(); p.communicate()\n[set(found) == {{str(os.getuid())}}][0]", session
+    )
+    assert ids is True
+    (work / "lent").unlink()
 
 
 def running(command: bytes) -> list[str]:
@@ -582,3 +608,27 @@ def test_another_principals_sessions(attack: Attack) -> None:
     assert peer.request("ls-sessions").last["sessions"] == []
     assert peer.request("ls-sessions", all=True).last["status"][:2] == ["error", "forbidden"]
     attack.innocent_is_served()
+
+
+def test_abstract_sockets_of_the_machine(victim: Victim) -> None:
+    """They have no path, so only the network keeps them apart; who shares the machine's is kept from them anyway."""
+    with socket.socket(socket.AF_UNIX) as outside, another(victim, "--network", "host") as (other, witness):
+        name = b"\0nrepl-" + secrets.token_hex(8).encode()
+        outside.bind(name)
+        outside.listen()
+        peer = other.peer()
+        session = Session(peer)
+        assert session.reply["info"]["sandbox"]["network"] == "host"
+        session.ok(HELPERS)
+        found = session.eval(f"outcome(lambda: socket.socket(socket.AF_UNIX).connect({name!r}))", data=True).last[
+            "data"
+        ]
+        assert found in {"EPERM", "EACCES", "EAFNOSUPPORT", "ECONNREFUSED"}, found
+        assert (
+            session.eval(f"outcome(socket.create_connection, ('127.0.0.1', {other.port}), 5) is not None").value
+            == "True"
+        )
+        own = "import socket\none = socket.socket(socket.AF_UNIX); one.bind('\\0own'); one.listen()\nsocket.socket(socket.AF_UNIX).connect('\\0own')"
+        assert ("eval-error" in session.eval(own).status) is (victim.tier == "landlock")
+        witness.answers()
+        peer.close()

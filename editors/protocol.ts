@@ -40,7 +40,8 @@ export type Status =
   | "still-running"
   | "interrupt-id-mismatch"
   | "session-idle"
-  | "oom";
+  | "oom"
+  | "cpu-limit";
 
 export type ErrorCode =
   | "unparseable"

@@ -48,6 +48,7 @@ STATUSES: dict[str, str] = {
     "interrupt-id-mismatch": "the eval named is not open",
     "session-idle": "no eval was running",
     "oom": "the worker was killed for using too much memory",
+    "cpu-limit": "the worker was killed for using more processor time than its session may",
 }
 
 CAPABILITIES: dict[str, str] = {
@@ -436,6 +437,7 @@ class EvalOptions(Request, kw_only=True):
     statuses = (
         "need-input", "input-done", "done", "eval-error", "interrupted", "timeout", "output-limit", "cancelled",
         "truncated", "not-plain", "exit", "session-died", "session-restarted", "session-closed", "oom",
+        "cpu-limit",
     )  # fmt: skip
     errors = (
         "unknown-session", "duplicate-id", "busy", "quota-exceeded", "start-failed", "no-capacity", "not-supported",

@@ -37,7 +37,8 @@ class Ref(NamedTuple):
 
 
 class Spec(Struct, frozen=True):
-    """What to start. `python`, `cwd`: None for the evaluator's own; `preload` comes on top of its own."""
+    """What to start. `python`, `cwd`: None for the evaluator's own; `preload` comes on top of its own; `owner`: whether
+    it is for the owner of the server, who may name what is his."""
 
     ref: Ref
     python: str | None = None
@@ -47,6 +48,7 @@ class Spec(Struct, frozen=True):
     preload: tuple[str, ...] = ()
     sandbox: Sandbox = Sandbox()
     limits: SessionLimits = SessionLimits()
+    owner: bool = True
 
 
 class Run(Struct, frozen=True, rename="kebab", omit_defaults=True, tag_field="do", tag="run"):

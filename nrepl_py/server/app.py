@@ -290,7 +290,7 @@ class Server:
             connection.abort()
 
     def _send(self, send: instructions.Send) -> None:
-        encoded = Encoded(send.message)
+        encoded = Encoded(send.message, send.packed)
         for number in send.connections:
             connection = self._open.get(number)
             if connection is None:

@@ -148,7 +148,7 @@ export interface CloneRequest {
   preload?: string[];
   sandbox?: Sandbox | null;
   limits?: SessionLimits | null;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** until it ends when nobody uses it; 0: never; absent: the server's; ≥ 0, ≤ 31,536,000 */
   idle?: number | null;
 }
 
@@ -512,6 +512,10 @@ export interface SessionEvent {
   count?: number;
   /** with `clients`: who they are; the newest 32 of many */
   clients?: ClientInfo[];
+  /** with `culling`: until the session ends, unless it is used */
+  seconds?: number;
+  /** with `died`: no further worker is started until `restart` */
+  "crash-loop"?: boolean;
 }
 
 /** An error of user code. `cause`, `context` and `exceptions` (of a group) nest. */

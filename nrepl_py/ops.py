@@ -316,6 +316,12 @@ class Event(Record, kw_only=True):
     clients: (
         Annotated[list[ClientInfo], Meta(description="with `clients`: who they are; the newest 32 of many")] | UnsetType
     ) = UNSET
+    seconds: (
+        Annotated[float, Meta(description="with `culling`: until the session ends, unless it is used")] | UnsetType
+    ) = UNSET
+    crash_loop: (
+        Annotated[bool, Meta(description="with `died`: no further worker is started until `restart`")] | UnsetType
+    ) = UNSET
 
 
 # -- requests -----------------------------------------------------------------------------------
@@ -374,7 +380,9 @@ class Clone(Request, kw_only=True, tag="clone"):
     preload: Annotated[list[str], Meta(max_length=64, description="modules imported before the session starts")] = []
     sandbox: Sandbox | None = None
     limits: SessionLimits | None = None
-    idle: Seconds | None = None
+    idle: (
+        Annotated[Seconds, Meta(description="until it ends when nobody uses it; 0: never; absent: the server's")] | None
+    ) = None
 
 
 class Close(Request, kw_only=True, tag="close"):

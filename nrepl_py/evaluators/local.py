@@ -35,7 +35,7 @@ from nrepl_py.evaluators.grants import Grants
 from nrepl_py.evaluators.link import Link
 from nrepl_py.evaluators.machine import Machine
 from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
-from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell
+from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell, trace_of
 from nrepl_py.evaluators.zygote import Zygote
 from nrepl_py.evaluators.zygotes import Kind, Zygotes
 from nrepl_py.ops import Cause
@@ -429,18 +429,18 @@ class LocalEvaluator:
     def _exited(self, worker: _Worker, status: int) -> None:
         if worker.gone.is_set():
             return
-        stderr = worker.link.last_words()
+        stderr, trace = worker.link.last_words(), trace_of(worker.word)
         ran_out = worker.group is not None and worker.group.ran_out
         if not worker.ready.done():
             self._forget(worker)
-            worker.ready.set_exception(StartFailed(deaths.while_starting(status, stderr)))
+            worker.ready.set_exception(StartFailed(deaths.while_starting(status, f"{stderr}\n{trace}".strip())))
         elif worker.killed_by == "start":
             self._forget(worker)
         elif worker.broken is not None:
             cause = Cause(kind="lost", by="router", last_stderr=stderr or None, trace=worker.broken)
             self._end(worker, Lost(worker.ref, cause))
         else:
-            self._end(worker, Exited(worker.ref, deaths.cause(status, worker.killed_by, ran_out, stderr)))
+            self._end(worker, Exited(worker.ref, deaths.cause(status, worker.killed_by, ran_out, stderr, trace)))
 
     def _end(self, worker: _Worker, event: Exited | Lost) -> None:
         """Tell it, and then forget the worker: whoever is told may still ask what its interrupts have done."""

@@ -38,6 +38,7 @@ def attach(context: Context, session: Session, asker: Asker, since: int | None, 
 def detach(context: Context, session: Session, connection: int) -> None:
     """Show this connection no more than it asks for: it wants that, or is gone."""
     if connection in session.stream.clients:
+        session.idle.touch()
         session.stream.detach(connection)
         _tell(context, session)
     session.hold()

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from nrepl_py.errors import Busy, Forbidden, QuotaExceeded
 from nrepl_py.evaluators.base import Ref, Spec
-from nrepl_py.ops import Clone, Eval, Sandbox, SessionLimits
+from nrepl_py.ops import Cause, Clone, Eval, Sandbox, SessionLimits
 from nrepl_py.server.context import Connection, Context
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.registry import Registry
@@ -32,8 +32,10 @@ class Core:
     defaults: dict[str, Any]
 
     def find(self, client: Connection, ref: str) -> Session:
-        """The client's session of that id or name. Raises `UnknownSession`."""
-        return self.registry.find(principal_of(client).name, ref)
+        """The client's session of that id or name, which is used by that. Raises `UnknownSession`."""
+        session = self.registry.find(principal_of(client).name, ref)
+        session.idle.touch()
+        return session
 
     def find_to_close(self, client: Connection, ref: str) -> Session:
         """The client's session, or with `admin` anybody's by its id. Raises `UnknownSession`."""
@@ -70,7 +72,7 @@ class Core:
             limits=self._limits(client, request.limits),
             owner=principal_of(client).owner,
         )
-        session = Session(self.context, spec, owner, name=request.name)
+        session = Session(self.context, spec, owner, name=request.name, idle=request.idle)
         session.waiting.clone = self.context.asker(client, request)
         session.stream.attach(client.number)
         self.registry.add(session)
@@ -90,7 +92,7 @@ class Core:
 
     def close(self, session: Session, by: str) -> None:
         """End a session and forget it."""
-        session.close(by, self.context.limits.stop_grace_seconds)
+        session.close(Cause(kind="killed", by=by), self.context.limits.stop_grace_seconds)
         self.tidy(session)
 
     def tidy(self, session: Session) -> None:
@@ -98,6 +100,7 @@ class Core:
         if session.life != "closed":
             return
         self.registry.remove(session)
+        session.idle.end()
         if session.transient is not None:
             client = self.context.connections.get(session.transient.connection)
             if client is not None:

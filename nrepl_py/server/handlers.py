@@ -96,9 +96,8 @@ _ops = cache(describe_ops)
 
 @handles(ops.Clone)
 def clone(core: Core, client: Connection, request: ops.Clone) -> Fields:
-    for name in ("session", "idle"):
-        if getattr(request, name) is not None:
-            raise NotSupported(f"clone: {name!r} is not supported by this version")
+    if request.session is not None:
+        raise NotSupported("clone: 'session' is not supported by this version")
     core.clone(client, request)
     return None
 

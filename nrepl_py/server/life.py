@@ -24,7 +24,9 @@ from nrepl_py.evaluators.frames import Ready
 from nrepl_py.ops import Cause
 from nrepl_py.server import messages
 from nrepl_py.server.context import Asker, Context
+from nrepl_py.server.crashes import Crashes
 from nrepl_py.server.evals import OpenEval
+from nrepl_py.server.idle import Idle
 from nrepl_py.server.instructions import Start, Stop
 from nrepl_py.server.questions import Questions
 from nrepl_py.server.stream import Stream
@@ -41,7 +43,15 @@ CANCELLED: Final = {"status": ["cancelled", "done"]}
 class Life(ABC):
     """The half of a session that owns its worker; `Session` is the other one, with the evals."""
 
-    def __init__(self, context: Context, spec: Spec, principal: str, name: str | None, transient: Asker | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        spec: Spec,
+        principal: str,
+        name: str | None,
+        transient: Asker | None,
+        idle: float | None,
+    ) -> None:
         self._context = context
         self.spec = spec
         self.id = spec.ref.id
@@ -53,6 +63,8 @@ class Life(ABC):
         self.info: Ready | None = None
         self.created = self.last_active = context.clock()
         self.waiting = Waiting(context, self.id)
+        self.crashes = Crashes(context)
+        self.idle = Idle(context, self.id, 0 if transient else idle)
         self.stream = Stream(context, 0 if transient else context.limits.log_bytes)
         self.questions = Questions(context, self.id)
         self.running: OpenEval | None = None
@@ -109,6 +121,7 @@ class Life(ABC):
         """The worker accepts evals."""
         self.life = "ready"
         self.info = ready
+        self.crashes.up()
         info = messages.info(ready)
         self.waiting.made(info)
         self._event("started" if self.ref.epoch == 1 else "restarted")
@@ -120,8 +133,12 @@ class Life(ABC):
     def failed(self, error: NreplError) -> None:
         """The worker did not come up: refuse all that waited for it."""
         self.life = "closed" if self.ref.epoch == 1 else "dead"
+        if isinstance(error, StartFailed):
+            self.crashes.failed(error.message)
         self.waiting.failed(error)
         self._refuse_queue(error)
+        if self.life == "dead":
+            self._died(Cause(kind="lost", by="start", last_stderr=error.message))
 
     def died(self, cause: Cause) -> None:
         """The worker ended. Unless it was to be replaced, that was unasked: so does everything that was open."""
@@ -134,9 +151,13 @@ class Life(ABC):
             return
         self.life = "closed" if self.transient else "dead"
         self._end_all(messages.died(cause))
-        self._event("died", cause)
+        self.crashes.died(messages.cause(cause))
+        self._died(cause)
 
-    def close(self, by: str, grace: float) -> None:
+    def _died(self, cause: Cause) -> None:
+        self._event("died", cause, **{"crash-loop": True} if self.crashes.looping else {})
+
+    def close(self, cause: Cause, grace: float) -> None:
         """End it all, now."""
         self.waiting.closed(CLOSED)
         if self.life == "ready":
@@ -144,11 +165,12 @@ class Life(ABC):
             self._context.out.append(Stop(self.ref, grace))
         self.life = "closed"
         self._end_all(CLOSED)
-        self._event("closed", Cause(kind="killed", by=by))
+        self._event("closed", cause)
 
     def restart(self, asker: Asker) -> None:
         """Go on with a fresh worker, and answer `asker` when that is up. Raises `Busy`."""
         self.waiting.join(asker, later=self.life == "starting")
+        self.crashes.forgive()
         self._end_queue(RESTARTED)
         if self.life == "ready":
             # One that evaluates does not hear that it is to end.
@@ -192,12 +214,21 @@ class Life(ABC):
         self._end_queue(last)
         self.questions.end(last)
 
-    def _event(self, event: str, cause: Cause | None = None) -> None:
+    def cull(self) -> None:
+        """It may be that nobody has used the session for long: say so, or end it."""
+        at_work = bool(self.evals) or self.life in ("starting", "stopping")
+        left = self.idle.look(at_work or (bool(self.stream.clients) and not self.idle.whoever))
+        if left:
+            self._event("culling", seconds=left)
+        elif left is not None:
+            self.close(Cause(kind="idle"), self._context.limits.stop_grace_seconds)
+
+    def _event(self, event: str, cause: Cause | None = None, **fields: Any) -> None:
         if self.transient:
             return
         self._context.watch.session(event, self.id, self.principal, cause)
-        self.tell(event, {} if cause is None else {"cause": messages.to_map(cause)})
+        self.tell(event, fields if cause is None else {"cause": messages.to_map(cause), **fields})
 
     def tell(self, event: str, fields: Fields) -> None:
         """Say that something has happened to the session."""
-        self._say({"session": self.id, "event": event, "epoch": self.ref.epoch} | fields, None)
+        self._say({"session": self.id, "event": event, "epoch": self.ref.epoch, **fields}, None)

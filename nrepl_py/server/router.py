@@ -238,6 +238,7 @@ class Router:
             session = self._registry.by_id.get(str(owner))
             if session is not None:
                 session.timer(str(kind), *map(int, numbers))
+                self._core.tidy(session)
         return self._context.take()
 
     def drain(self) -> list[Instruction]:

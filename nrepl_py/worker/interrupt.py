@@ -10,7 +10,8 @@ of our process group too. SIGINT keeps Python's default handler, so `asyncio.run
 else that expects it behaves as in a plain interpreter.
 
 The word is 16 bytes, little-endian: the router's half is the serial meant; ours is the serial
-struck, shifted left by 8, with a bit for each stage taken.
+struck, shifted left by 8, with a bit for each stage taken. Behind it, from `TRACE` on, the same file
+has room for what faulthandler writes when the process crashes: see `process.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Callable, Optional
 from . import wire
 
 WORD = struct.Struct("<Q")
+TRACE = 2 * WORD.size
 CANCEL, SIGINT = 1, 2
 
 

@@ -20,7 +20,7 @@ import types
 from typing import Any, Callable, Dict, List, Optional
 
 from . import hooks, plain, stdio, wire
-from .interrupt import Interrupts
+from .interrupt import TRACE, Interrupts
 from .lend import Lender
 from .main import Host, Worker, about
 
@@ -32,8 +32,9 @@ _STARTS_CHILDREN = frozenset(
 class Process(Host):
     """A worker that has its process to itself."""
 
-    def __init__(self, lender: Any) -> None:
+    def __init__(self, lender: Any, word: int) -> None:
         self.lender = lender
+        self._word = word
         self.main = types.ModuleType("__main__")
         self.main.__dict__["__builtins__"] = builtins
         self._fflush: Optional[Callable[[Optional[int]], Any]] = None
@@ -58,10 +59,15 @@ class Process(Host):
             ask_password=self._ask_password,
             extra={"concurrent.futures.thread": stdio.carry_through_pools},
         )
-        faulthandler.enable(2)  # a crash explains itself in the cause of death
+        self._explain_crashes()
         sys.addaudithook(self._audit)
         os.register_at_fork(after_in_child=self._in_child)
         self._fflush = find_fflush()
+
+    def _explain_crashes(self) -> None:
+        """In the cause of death, and not on a stream of the user's."""
+        os.lseek(self._word, TRACE, os.SEEK_SET)
+        faulthandler.enable(self._word)
 
     def _input(self, prompt: object = "", /) -> str:
         return stdio.ask_line(self._worker.input, str(prompt), False)  # type: ignore[union-attr]
@@ -79,6 +85,7 @@ class Process(Host):
             worker, self._worker = self._worker, None
             worker.forget()
             self._interrupts.disarm()  # type: ignore[union-attr]
+            os.dup2(2, self._word, inheritable=False)  # a child's crash is told where a plain interpreter would
             builtins.input = self._plain_input
             sys.stdin = open(os.devnull)  # noqa: SIM115 - stays open as long as the child lives
 
@@ -131,7 +138,7 @@ def run(control: Any, side: Any, word: int) -> None:
     interrupts = Interrupts(word)
     control, side = wire.Channel(control, interrupts), wire.Channel(side)
     setup, (env,) = control.receive()
-    host = Process(Lender(setup["lent"]))
+    host = Process(Lender(setup["lent"]), word)
     worker = Worker(control, side, interrupts, host)
     _surroundings(setup, json.loads(env))
     host.settle(worker, interrupts)
@@ -164,5 +171,6 @@ def _limit(rlimits: Dict[str, int]) -> None:
         if limit is not None:
             _, hard = resource.getrlimit(limit)
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            # Of processor time the first bound says what happened, and only the next one kills.
-            resource.setrlimit(limit, (most, hard if name == "CPU" and hard == most else most + (name == "CPU")))
+            # At the soft one the kernel says why (SIGXCPU), at the hard one it just kills.
+            last = most + 1 if name == "CPU" and (hard == resource.RLIM_INFINITY or most < hard) else most
+            resource.setrlimit(limit, (most, last))

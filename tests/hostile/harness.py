@@ -337,6 +337,14 @@ def last_statuses(peer: Peer, ids: list[str]) -> list[list[str]]:
     return [ended[id] for id in ids]
 
 
+def dropped(peer: Peer, session: str, left: int = 0) -> None:
+    """Wait until that session has no more clients than these."""
+    deadline = time.monotonic() + 6 * PATIENCE
+    while [e["clients"] for e in peer.request("ls-sessions").last["sessions"] if e["id"] == session] != [left]:
+        assert time.monotonic() < deadline, "it was never dropped"
+        time.sleep(0.05)
+
+
 def frame(opcode: int, data: bytes, *, fin: bool = True, length: int | None = None, reserved: int = 0) -> bytes:
     """A client's frame, masked with zeros. `length`: the one it claims."""
     size = len(data) if length is None else length

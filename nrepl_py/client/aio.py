@@ -335,11 +335,23 @@ class Session:
         fields = {"session": self.id, "file": os.fspath(path), "code": code, **options}
         return Stream(self.client, "load-file", self.id, fields)
 
-    async def interrupt(self, id: str | None = None, *, all: bool = False) -> dict[str, Any]:
+    async def interrupt(
+        self, id: str | None = None, *, all: bool = False, kill_after: float | None = None
+    ) -> dict[str, Any]:
         """Interrupt the eval `id`, else the running one; `all`: cancel the queue too. Returns the reply
         once that eval has ended: `stages` says what was done, `status` may have `session-idle`,
-        `interrupt-id-mismatch`, or `still-running` after 5 s."""
-        return await self.client.request("interrupt", session=self.id, interrupt_id=id, all=all or None)
+        `interrupt-id-mismatch`, or `still-running` after 5 s. With `kill_after` its worker is killed
+        after so many seconds instead, and the session goes on with a fresh one."""
+        return await self.client.request(
+            "interrupt", session=self.id, interrupt_id=id, all=all or None, kill_after=kill_after
+        )
+
+    async def restart(self) -> dict[str, Any]:
+        """Go on with a fresh worker: open evals end, and all that was defined is gone. Returns the reply
+        once it is up, with its `epoch` and `info`. Raises `StartFailed`, `NoCapacity`."""
+        reply = await self.client.request("restart", session=self.id)
+        self.info = reply.get("info", {})
+        return reply
 
     async def stdin(self, text: str) -> None:
         """Append to the input of the running eval; "" is one end of file."""

@@ -138,6 +138,7 @@ class Session:
             stream.leave()
 
     interrupt = _of_session(aio.Session.interrupt)
+    restart = _of_session(aio.Session.restart)
     stdin = _of_session(aio.Session.stdin)
     completions = _of_session(aio.Session.completions)
     signature = _of_session(aio.Session.signature)

@@ -147,10 +147,10 @@ class InProcessEvaluator:
             return
         session.link.last_words()
         session.gone.set()
+        self._sink(event)  # who may still ask what its interrupts have done
         del self._sessions[session.ref]
         session.link.close()
         os.close(session.word)
-        self._sink(event)
 
 
 def _call(loop: asyncio.AbstractEventLoop, *what: Any) -> None:

@@ -89,8 +89,6 @@ def test_a_session_that_nobody_uses_ends(any_peer: Peer) -> None:
     session.ok("1")
     event = any_peer.wait_for(event="culling")
     assert event["seconds"] == pytest.approx(0.04)
-    session.request("completions", code="", cursor=0)
-    any_peer.wait_for(event="culling")
     event = any_peer.wait_for(event="closed")
     assert (event["session"], event["cause"]) == (session.id, {"kind": "idle"})
     assert session.eval("1").last["status"][:2] == ["error", "unknown-session"]

@@ -210,3 +210,19 @@ async def test_closing_ends_everything(watched: Watched) -> None:
     watched.run(refs[0], "while True: pass")
     await watched.evaluator.aclose()
     assert sorted(event.ref for event in watched.events if _is_end(event)) == refs
+
+
+async def test_what_interrupts_have_done_can_be_asked_while_the_end_is_told(watched: Watched) -> None:
+    ref = await watched.session()
+    serial = watched.run(
+        ref, "print('on')\nwhile True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
+    )
+    await watched.until(lambda event: _about(event, serial))
+    asked: list[tuple[str, ...]] = []
+    evaluator = watched.evaluator
+    evaluator.watch(lambda event: asked.append(evaluator.stages(ref, serial)) if _is_end(event) else None)
+    evaluator.interrupt(ref, serial)
+    while evaluator.stages(ref, serial) != ("sigint",):
+        await asyncio.sleep(0)
+    await evaluator.stop(ref, 0)
+    assert asked == [("sigint",)]

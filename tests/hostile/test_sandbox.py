@@ -627,3 +627,32 @@ def test_abstract_sockets_of_the_machine(victim: Victim) -> None:
         assert ("eval-error" in session.eval(own).status) is (victim.tier == "landlock")
         witness.answers()
         peer.close()
+
+
+def test_devices_of_the_machine(attack: Attack) -> None:
+    """Disks, memory, virtual machines, microphones: none can be opened, whoever may outside."""
+    known = {"null", "zero", "full", "random", "urandom", "tty", "ptmx", "fd", "stdin", "stdout", "stderr"}
+    nodes = [str(path) for path in Path("/dev").rglob("*") if path.is_char_device() or path.is_block_device()]
+    nodes = [node for node in nodes if node.split("/")[2] not in {*known, "pts", "shm"}]
+    assert nodes
+    code = f"[node for node in {nodes!r} if outcome(os.open, node, 0) not in ('ENOENT', 'EACCES', 'EPERM', 'ENXIO')]"
+    assert tried(attack, code) == []
+
+
+def test_more_paths_than_can_be_told(victim: Victim) -> None:
+    """Refused, and nobody's end: they go to a zygote in one message."""
+    with another(victim, LIMITS) as (other, witness):
+        deep = other.directory / "work" / "/".join(["d" * 200] * 15)
+        deep.mkdir(parents=True)
+        for number in range(64):
+            (deep / str(number)).mkdir()
+        for path in (other.directory / "work").rglob("*") if other.user else ():
+            os.chown(path, other.user.uid, other.user.gid)  # type: ignore[union-attr]
+        peer = other.peer()
+        reply = peer.request("clone", sandbox={"read": [str(deep / str(number)) for number in range(64)]}).last
+        if victim.tier == "landlock":
+            assert reply["status"] == ["error", "start-failed", "done"], reply
+            assert "too many and too long" in reply["message"]
+        witness.answers()
+        assert Session(peer).ok("1").value == "1"
+        peer.close()

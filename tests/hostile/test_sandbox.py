@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from nrepl_py.server.main import MAX_DESCRIPTORS
 from tests.contract.driver import Session
 from tests.hostile.harness import PATIENCE, Attack, Victim, another
 from tests.hostile.places import places
@@ -656,3 +657,17 @@ def test_more_paths_than_can_be_told(victim: Victim) -> None:
         witness.answers()
         assert Session(peer).ok("1").value == "1"
         peer.close()
+
+
+def test_the_server_takes_all_descriptors_it_may(attack: Attack) -> None:
+    """A session takes six of them; and has a bound of its own."""
+
+    def bounds(pid: int) -> list[str]:
+        text = Path(f"/proc/{pid}/limits").read_text()
+        return next(line.split()[3:5] for line in text.splitlines() if line.startswith("Max open files"))
+
+    session = attack.session()
+    soft, hard = bounds(attack.victim.process.pid)
+    attack.innocent_is_served()
+    assert int(soft) == min(int(hard), MAX_DESCRIPTORS)
+    assert bounds(session.reply["info"]["pid"]) == [str(LIMITS["session_open_files"])] * 2

@@ -96,7 +96,7 @@ class LocalEvaluator:
         self._bundle = bundle.open_bundle()
         self._lent = lent.directories()
         self._workers: dict[Ref, _Worker] = {}
-        self._zygotes = Zygotes(self._bundle, start_seconds, self._zygote_gone)
+        self._zygotes = Zygotes(self._bundle, start_seconds, self._policy.memory, self._zygote_gone)
         self._requested = self._policy.tier
         self._missing: list[machine.Missing] = []
         self._machine = Machine(self._bundle, self._policy.allow_degraded)

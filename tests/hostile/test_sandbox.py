@@ -671,3 +671,22 @@ def test_the_server_takes_all_descriptors_it_may(attack: Attack) -> None:
     attack.innocent_is_served()
     assert int(soft) == min(int(hard), MAX_DESCRIPTORS)
     assert bounds(session.reply["info"]["pid"]) == [str(LIMITS["session_open_files"])] * 2
+
+
+def test_an_environment_that_eats_memory_as_it_starts(victim: Victim) -> None:
+    """What a virtual environment runs at its start may be a session's work: it has no more than a session."""
+    with another(victim, LIMITS) as (other, witness):
+        peer, work = other.peer(), other.directory / "work"
+        venv = f"import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'venv', '--without-pip', {str(work / 'v')!r}], check=True)"
+        site = work / "v" / "lib" / f"python3.{sys.version_info[1]}" / "site-packages" / "eat.pth"
+        session = Session(peer)
+        session.ok(
+            f"{venv}\nopen({str(site)!r}, 'w').write('import sys; eaten = bytearray(2 << 30); open(1, chr(119)).write(chr(33))')"
+        )
+        reply = peer.request("clone", python=str(work / "v" / "bin" / "python")).last
+        # `site` says what went wrong there and goes on.
+        assert "new-session" in reply, reply
+        session = Session(peer, python=str(work / "v" / "bin" / "python"))
+        assert session.ok("import sys\n'eaten' in vars(sys.modules['site'])").value == "False"
+        witness.answers()
+        peer.close()

@@ -30,7 +30,7 @@ class Quota(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fi
     evals: _Most = None
     """Running or queued, in all sessions together."""
     memory_bytes: _Most = None
-    """Of each process of its sessions."""
+    """Of each of its sessions; where no control groups are to be had, of each process of theirs."""
 
 
 class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -97,7 +97,7 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     # Of a session; `clone` may lower them (and say another `idle`). What is 0 is not bounded.
     # People compute with all they have; but a leak must end before the machine does.
     session_memory_bytes: Annotated[
-        _Zero, Meta(description="memory of each process of a session; 0: three quarters of the machine's")
+        _Zero, Meta(description="memory of a session, or of each of its processes; 0: three quarters of the machine's")
     ] = 0
     session_processes: Annotated[_Zero, Meta(description="processes and threads of a confined session")] = 512
     session_cpu_seconds: Annotated[_Zero, Meta(description="processor time of each process of a session")] = 0

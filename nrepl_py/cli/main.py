@@ -157,7 +157,7 @@ def _token(commands: Any) -> None:
     create.add_argument("--principal", metavar="NAME", help="whose sessions it opens, where that is another than NAME")
     create.add_argument("--sessions", type=int, metavar="N", help="sessions it may have at once")
     create.add_argument("--evals", type=int, metavar="N", help="evals that may run or wait at once, in all of them")
-    create.add_argument("--memory", type=int, metavar="BYTES", help="memory of each process of its sessions")
+    create.add_argument("--memory", type=int, metavar="BYTES", help="memory of each of its sessions")
     create.add_argument("--tier", action="append", help="a sandbox tier it may ask for; repeatable (all)")
     create.add_argument("--expires", type=float, metavar="SECONDS", help="until it is no longer valid")
     listed = commands.add_parser("list", help="list the tokens, without the tokens themselves")

@@ -60,8 +60,8 @@ class _Worker:
     pidfd: int = -1
     group: Group | None = None
     user: int = OWNER
-    """Its user id in the zygote's namespace, where the server is root: one of its own, unless it has to write to what
-    others write to as well."""
+    """Its user id in the zygote's namespace, where the server is root: one of its own, unless it is shown what is
+    the machine's: that is its owner's, in there, and so are all who see it."""
     home: str | None = None
     """Its private directory on disk, where it has no namespace to keep one in."""
     init: int = -1
@@ -97,7 +97,7 @@ class LocalEvaluator:
         self._bundle = bundle.open_bundle()
         self._lent = lent.directories()
         self._workers: dict[Ref, _Worker] = {}
-        self._zygotes = Zygotes(self._bundle, start_seconds, self._zygote_gone)
+        self._zygotes = Zygotes(self._bundle, start_seconds, self._policy.memory, self._zygote_gone)
         self._requested = self._policy.tier
         self._missing: list[machine.Missing] = []
         self._machine = Machine(self._bundle, self._policy.allow_degraded)
@@ -173,7 +173,7 @@ class LocalEvaluator:
             on_report=lambda report: self._report(worker, report), on_broken=lambda why: self._broken(worker, why)
         )
         worker = _Worker(spec.ref, link, new_word(), confinement)
-        if not confinement.view.write:
+        if not (confinement.view.read or confinement.view.write):
             worker.user = self._unused_user()
         self._workers[spec.ref] = worker
         try:

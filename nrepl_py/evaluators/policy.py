@@ -90,9 +90,13 @@ class Policy(Struct, frozen=True, kw_only=True):
     given: dict[str, None] = field(default_factory=dict)
     """Directories that sessions write to, or did: nothing there is what it seems."""
 
+    @property
+    def memory(self) -> int:
+        """Bytes that no session may have more of."""
+        return self.limits.session_memory_bytes or _machine_memory() * 3 // 4
+
     def _limits(self, spec: Spec) -> dict[str, int]:
-        bounds = msgspec.to_builtins(self.limits)
-        bounds["session-memory-bytes"] = bounds["session-memory-bytes"] or _machine_memory() * 3 // 4
+        bounds = msgspec.to_builtins(self.limits) | {"session-memory-bytes": self.memory}
         asked = msgspec.to_builtins(spec.limits)
         fields = msgspec.structs.fields(SessionLimits)
         names = [one.encode_name for one in fields if one.name not in _THE_ROUTERS]

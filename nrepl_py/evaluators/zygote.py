@@ -111,10 +111,12 @@ class Zygote:
         """A new child that owns these descriptors: its pidfd, and that of its init if it is confined. Raises
         `StartFailed`; else `on_exit(status)` is called once, with the raw wait status, when it has ended."""
         self._number += 1
+        request = codec.to_json({"do": "fork", "number": self._number, "confine": confine})
+        if len(request) > _MESSAGE:  # it would be cut, and the zygote's end
+            raise StartFailed("the paths that the session is to be shown are too many and too long")
         future: asyncio.Future[list[int]] = self._loop.create_future()
         self._forks[self._number] = future
         self._exits[self._number] = on_exit
-        request = codec.to_json({"do": "fork", "number": self._number, "confine": confine})
         rights = struct.pack(f"{len(descriptors)}i", *descriptors)
         try:
             self._sock.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])

@@ -158,7 +158,11 @@ def _surroundings(setup: Dict[str, Any], env: Dict[str, str]) -> None:
         _limit(setup["rlimits"])
     os.environ.clear()
     os.environ.update(env)
-    os.chdir(setup["cwd"])
+    try:
+        os.chdir(setup["cwd"])
+    except OSError as error:  # the router tells it with the failed start
+        os.write(2, plain.text("a session cannot work in %s: %s" % (setup["cwd"], error.strerror)))
+        os._exit(1)
     sys.path[:0] = ["", *setup["python-path"]]
 
 

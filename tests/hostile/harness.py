@@ -10,15 +10,17 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,22 @@ class Witness:
         with suppress(Exception):
             self.session.close()
         self._peer.close()
+
+
+@contextmanager
+def another(victim: Victim, limits: Mapping[str, Any], *options: str) -> Iterator[tuple[Victim, Witness]]:
+    """A server like that one for one test alone, which may leave zygotes behind, and its witness."""
+    directory = Path(tempfile.mkdtemp())
+    other = Victim(directory, *options, tier=victim.tier, user=victim.user, **limits)
+    witness = Witness(other)
+    try:
+        yield other, witness
+        witness.answers()
+        assert other.complaints() == []
+    finally:
+        witness.close()
+        other.stop()
+        shutil.rmtree(directory)
 
 
 class Attack:

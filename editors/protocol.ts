@@ -9,6 +9,8 @@ export type Op =
   | "close"
   | "restart"
   | "ls-sessions"
+  | "attach"
+  | "detach"
   | "eval"
   | "load-file"
   | "interrupt"
@@ -28,6 +30,7 @@ export type Status =
   | "timeout"
   | "output-limit"
   | "cancelled"
+  | "replay-gap"
   | "truncated"
   | "not-plain"
   | "exit"
@@ -37,7 +40,8 @@ export type Status =
   | "still-running"
   | "interrupt-id-mismatch"
   | "session-idle"
-  | "oom";
+  | "oom"
+  | "cpu-limit";
 
 export type ErrorCode =
   | "unparseable"
@@ -65,6 +69,8 @@ export type Request =
   | CloseRequest
   | RestartRequest
   | LsSessionsRequest
+  | AttachRequest
+  | DetachRequest
   | EvalRequest
   | LoadFileRequest
   | InterruptRequest
@@ -83,6 +89,8 @@ export interface Replies {
   "close": Reply;
   "restart": RestartReply;
   "ls-sessions": SessionsReply;
+  "attach": AttachReply;
+  "detach": Reply;
   "eval": EvalReply;
   "load-file": EvalReply;
   "interrupt": InterruptReply;
@@ -173,6 +181,26 @@ export interface LsSessionsRequest {
   id: string;
   /** every principal's; needs `admin` */
   all?: boolean;
+}
+
+/** See everything a session says: what was said after `since`, where given, then this reply, then what follows. */
+export interface AttachRequest {
+  op: "attach";
+  /** chosen by the client; at most 128 characters */
+  id: string;
+  /** a session's id or name; at most 128 characters */
+  session: string;
+  /** the `seq` of the last message seen; 0: from the start */
+  since?: number | null;
+}
+
+/** See no more than one asks for. */
+export interface DetachRequest {
+  op: "detach";
+  /** chosen by the client; at most 128 characters */
+  id: string;
+  /** a session's id or name; at most 128 characters */
+  session: string;
 }
 
 /** Run code and relay what it says. */
@@ -387,6 +415,23 @@ export interface SessionsReply {
   message?: string;
 }
 
+/**  */
+export interface AttachReply {
+  /** of the oldest message kept; `last-seq` + 1 where there is none */
+  "first-seq": number;
+  /** the last number before what is sent live */
+  "last-seq": number;
+  epoch: number;
+  /** the eval that runs */
+  running: string | null;
+  queued: number;
+  "waiting-for-input": boolean;
+  id: string;
+  session?: string;
+  status?: (Status | ErrorCode)[];
+  message?: string;
+}
+
 /** One message of an eval's stream; a message may combine several of these fields. */
 export interface EvalReply {
   id: string;
@@ -463,7 +508,12 @@ export interface SessionEvent {
   seq: number;
   event: "clients" | "closed" | "culling" | "died" | "restarted" | "started";
   epoch: number;
+  /** with `died` and `closed` */
   cause?: Cause;
+  /** with `clients`: how many connections are attached */
+  count?: number;
+  /** with `clients`: who they are; the newest 32 of many */
+  clients?: ClientInfo[];
   /** with `culling`: until the session ends, unless it is used */
   seconds?: number;
   /** with `died`: no further worker is started until `restart` */
@@ -535,6 +585,12 @@ export interface SessionInfo {
   clients: number;
   memory: number | null;
   principal: string;
+}
+
+/** One connection attached to a session: its number on this server, and its `client-name`. */
+export interface ClientInfo {
+  number: number;
+  name: string | null;
 }
 
 /** `candidate` replaces the text from `start` to the cursor. */

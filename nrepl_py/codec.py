@@ -45,6 +45,8 @@ def encode(message: dict[str, Any], codec: str) -> bytes:
 def decode(frame: bytes | str, codec: str, items: int | None = None) -> dict[str, Any]:
     """The message in a frame, of at most `items` lists and maps. Raises `Unparseable`, or `InvalidMessage`
     where it is no map."""
+    if codec == "msgpack" and (flat := _flat(frame)) is not None and (items is None or len(flat) <= items):
+        return flat
     try:
         message = from_json(frame, items) if codec == "json" else unpack(frame, items)
     except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
@@ -52,6 +54,17 @@ def decode(frame: bytes | str, codec: str, items: int | None = None) -> dict[str
     if not isinstance(message, dict):
         raise InvalidMessage("a message must be a map with 'op' and 'id'")
     return message
+
+
+def _flat(frame: bytes | str) -> dict[str, Any] | None:
+    """The commonest message, a small map of texts, integers and the like, read without a look at each; None for
+    what has to be looked at more closely, be it right or wrong."""
+    try:
+        message = _decode_flat(frame)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    # A small map says in its first byte how many pairs follow: where fewer came of them, a key was there twice.
+    return message if len(message) | _SMALL_MAP == frame[0] else None
 
 
 def pack_data(value: Any) -> bytes:
@@ -80,6 +93,8 @@ def from_json(data: bytes | str | memoryview, items: int | None = None) -> Any:
     return value
 
 
+_SMALL_MAP: Final = 0x80
+_decode_flat: Callable[[Any], dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, str | int | bool | None]).decode
 _NAMES: Final = {"json": "valid JSON", "msgpack": "valid MessagePack"}
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True, use_bin_type=True).pack
 to_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode

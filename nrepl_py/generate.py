@@ -38,8 +38,8 @@ class ErrorReply(ops.Record, kw_only=True):
 REQUESTS = list(ops.OPS.values())
 REPLIES: list[type[msgspec.Struct]] = list(dict.fromkeys([ops.Reply, ErrorReply, *(cls.reply for cls in REQUESTS)]))
 SHAPES: list[type[msgspec.Struct]] = [
-    ops.ErrorInfo, ops.Frame, ops.Cause, ops.Started, ops.DisplayBundle, ops.SessionInfo, ops.Completion,
-    ops.Signature, ops.Parameter, ops.SymbolInfo, ops.Sandbox, ops.SessionLimits,
+    ops.ErrorInfo, ops.Frame, ops.Cause, ops.Started, ops.DisplayBundle, ops.SessionInfo, ops.ClientInfo,
+    ops.Completion, ops.Signature, ops.Parameter, ops.SymbolInfo, ops.Sandbox, ops.SessionLimits,
 ]  # fmt: skip
 ALL: list[type[msgspec.Struct]] = [*REQUESTS, *REPLIES, ops.Event, *SHAPES]
 
@@ -202,7 +202,7 @@ def typescript() -> str:
 def _interface(cls: type[msgspec.Struct]) -> str:
     lines = [f"/** {_doc(cls)} */", f"export interface {public_name(cls)} {{"]
     if issubclass(cls, ops.Request):
-        lines.append(f"  op: {json.dumps(cls.__struct_config__.tag)};")
+        lines.append(f"  op: {json.dumps(ops.OP_OF[cls])};")
     for field in _fields(cls):
         kind = _type(field.type, script=True)
         if field.name == "status":

@@ -30,7 +30,7 @@ class Quota(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fi
     evals: _Most = None
     """Running or queued, in all sessions together."""
     memory_bytes: _Most = None
-    """Of each process of its sessions."""
+    """Of each of its sessions; where no control groups are to be had, of each process of theirs."""
 
 
 class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -66,9 +66,10 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     max_wrong_tokens_per_minute: Annotated[
         _Count, Meta(description="wrong tokens taken from one address (or user of a Unix socket), lastingly")
     ] = 60
-    # 8 MiB: minutes of ordinary output, and a thousand sessions still fit in a server's memory.
-    log_bytes: Annotated[_Bytes, Meta(description="stream messages kept for one session")] = 8 << 20
-    outbox_bytes: Annotated[_Bytes, Meta(description="messages waiting for one connection")] = 8 << 20
+    # 16 MiB: 60,000 lines of 150 characters, each a message of its own; a session that says little keeps little.
+    log_bytes: Annotated[_Bytes, Meta(description="stream messages kept for one session")] = 16 << 20
+    # 4 MiB: half a second of a flood; ten clients that never read take no more than 40 MiB until they are dropped.
+    outbox_bytes: Annotated[_Bytes, Meta(description="messages waiting for one connection")] = 4 << 20
     stall_seconds: Annotated[
         _Seconds, Meta(description="how long a full connection may stall its own session before it is dropped")
     ] = 60
@@ -90,15 +91,15 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     ] = 60
     # 20 s: below the 30 s after which common proxies and NATs drop an idle connection.
     ping_seconds: Annotated[_Seconds, Meta(description="between pings on an idle connection")] = 20
-    # 2 ms: nobody sees it, and most evals have ended by then.
+    # 10 ms: nobody sees it, and most evals have ended by then.
     coalesce_seconds: Annotated[
-        _Seconds, Meta(description="how long `started` waits to go with the eval's first words")
-    ] = 0.002
+        _Seconds, Meta(description="how long `started` waits at most to go with the eval's first words")
+    ] = 0.01
 
     # Of a session; `clone` may lower them (and say another `idle`). What is 0 is not bounded.
     # People compute with all they have; but a leak must end before the machine does.
     session_memory_bytes: Annotated[
-        _Zero, Meta(description="memory of each process of a session; 0: three quarters of the machine's")
+        _Zero, Meta(description="memory of a session, or of each of its processes; 0: three quarters of the machine's")
     ] = 0
     session_processes: Annotated[_Zero, Meta(description="processes and threads of a confined session")] = 512
     session_cpu_seconds: Annotated[_Zero, Meta(description="processor time of each process of a session")] = 0

@@ -37,6 +37,7 @@ STATUSES: dict[str, str] = {
     "timeout": "the eval ran longer than its `timeout`",
     "output-limit": "the eval wrote more than it may; it was interrupted, and the rest dropped",
     "cancelled": "a queued eval that never ran",
+    "replay-gap": "messages that `since` asked for are gone from the log",
     "truncated": "something in this message was cut to a limit",
     "not-plain": "`data` was asked for, but the value is not plain data",
     "exit": "the code raised SystemExit; `exit-code` is its code; the session lives on",
@@ -47,6 +48,7 @@ STATUSES: dict[str, str] = {
     "interrupt-id-mismatch": "the eval named is not open",
     "session-idle": "no eval was running",
     "oom": "the worker was killed for using too much memory",
+    "cpu-limit": "the worker was killed for using more processor time than its session may",
 }
 
 CAPABILITIES: dict[str, str] = {
@@ -120,6 +122,13 @@ class SessionInfo(Record, omit_defaults=False):
     clients: int
     memory: int | None
     principal: str
+
+
+class ClientInfo(Record, omit_defaults=False):
+    """One connection attached to a session: its number on this server, and its `client-name`."""
+
+    number: int
+    name: str | None
 
 
 class Completion(Record):
@@ -225,6 +234,15 @@ class SessionsReply(Reply):
     sessions: list[SessionInfo]
 
 
+class AttachReply(Reply):
+    first_seq: Annotated[int, Meta(description="of the oldest message kept; `last-seq` + 1 where there is none")]
+    last_seq: Annotated[int, Meta(description="the last number before what is sent live")]
+    epoch: int
+    running: Annotated[str | None, Meta(description="the eval that runs")]
+    queued: int
+    waiting_for_input: bool
+
+
 class InterruptReply(Reply):
     stages: list[Literal["cancel", "sigint", "kill"]]
 
@@ -293,7 +311,11 @@ class Event(Record, kw_only=True):
     seq: int
     event: Literal["started", "died", "restarted", "closed", "clients", "culling"]
     epoch: int
-    cause: Cause | UnsetType = UNSET
+    cause: Annotated[Cause, Meta(description="with `died` and `closed`")] | UnsetType = UNSET
+    count: Annotated[int, Meta(description="with `clients`: how many connections are attached")] | UnsetType = UNSET
+    clients: (
+        Annotated[list[ClientInfo], Meta(description="with `clients`: who they are; the newest 32 of many")] | UnsetType
+    ) = UNSET
     seconds: (
         Annotated[float, Meta(description="with `culling`: until the session ends, unless it is used")] | UnsetType
     ) = UNSET
@@ -404,12 +426,36 @@ class LsSessions(Request, kw_only=True, tag="ls-sessions"):
     all: Annotated[bool, Meta(description="every principal's; needs `admin`")] = False
 
 
+class Attach(Request, kw_only=True, tag="attach"):
+    """See everything a session says: what was said after `since`, where given, then this reply, then what follows."""
+
+    statuses = ("done", "replay-gap")
+    errors = ("unknown-session", "bad-since")
+    reply = AttachReply
+    capability = "observe"
+    also = "eval"
+
+    session: SessionRef
+    since: Annotated[int, Meta(description="the `seq` of the last message seen; 0: from the start")] | None = None
+
+
+class Detach(Request, kw_only=True, tag="detach"):
+    """See no more than one asks for."""
+
+    errors = ("unknown-session",)
+    capability = "observe"
+    also = "eval"
+
+    session: SessionRef
+
+
 class EvalOptions(Request, kw_only=True):
     """What `eval` and `load-file` share."""
 
     statuses = (
         "need-input", "input-done", "done", "eval-error", "interrupted", "timeout", "output-limit", "cancelled",
         "truncated", "not-plain", "exit", "session-died", "session-restarted", "session-closed", "oom",
+        "cpu-limit",
     )  # fmt: skip
     errors = (
         "unknown-session", "duplicate-id", "busy", "quota-exceeded", "start-failed", "no-capacity", "not-supported",
@@ -540,3 +586,6 @@ def _leaves(base: type[Request]) -> list[type[Request]]:
 
 OPS: dict[str, type[Request]] = {str(cls.__struct_config__.tag): cls for cls in _leaves(Request)}
 """Each op's record by name, in the order of declaration."""
+
+OP_OF: dict[type[Request], str] = {cls: op for op, cls in OPS.items()}
+"""The same the other way round."""

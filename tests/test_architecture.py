@@ -20,7 +20,21 @@ IO = (
     "socket", "ssl", "subprocess", "tempfile", "threading", "time", "uuid", "random", "websockets", "uvloop",
 )  # fmt: skip
 SHELL = (
-    *("app", "auth", "connection", "door", "framing", "listen", "logs", "main", "outbox", "peers", "routes", "tls"),
+    *(
+        "app",
+        "auth",
+        "connection",
+        "door",
+        "framing",
+        "listen",
+        "listeners",
+        "logs",
+        "main",
+        "outbox",
+        "peers",
+        "routes",
+        "tls",
+    ),
     *("audit", "counters", "metrics", "observers"),
 )
 CORE = tuple(
@@ -49,10 +63,13 @@ MAY_IMPORT = {
     "nrepl_py.sandbox": ("nrepl_py.sandbox", "nrepl_py.evaluators", "nrepl_py.worker"),
     "prometheus_client": ("nrepl_py.server.metrics",),
 }
-MAX_CORE = 4200  # source lines, about what one sitting can read
+MAX_CORE = 4420  # source lines, about what one sitting can read
 CORE_PARTS = ("nrepl_py.server", "nrepl_py.worker", "nrepl_py.codec", "nrepl_py.ops")
 ASIDE = (
-    *(f"nrepl_py.server.{name}" for name in ("auth", "describe", "listen", "logs", "main", "routes", "tls")),
+    *(
+        f"nrepl_py.server.{name}"
+        for name in ("auth", "describe", "listen", "listeners", "logs", "main", "routes", "tls")
+    ),
     *(f"nrepl_py.server.{name}" for name in ("door", "pace", "peers")),  # with the line above, a program's
     *(f"nrepl_py.server.{name}" for name in ("audit", "counters", "metrics", "observers")),  # who watches
     *(

@@ -37,7 +37,8 @@ class Ref(NamedTuple):
 
 
 class Spec(Struct, frozen=True):
-    """What to start. `python`, `cwd`: None for the evaluator's own; `preload` comes on top of its own.
+    """What to start. `python`, `cwd`: None for the evaluator's own; `preload` comes on top of its own; `owner`: whether
+    it is for the owner of the server, who may name what is his.
 
     With `origin` a copy of that worker, by fork, between two of its evals: then nothing else is chosen, but with
     `force`, whether it may have threads, which do not come along.
@@ -53,6 +54,7 @@ class Spec(Struct, frozen=True):
     preload: tuple[str, ...] = ()
     sandbox: Sandbox = Sandbox()
     limits: SessionLimits = SessionLimits()
+    owner: bool = True
 
 
 class Run(Struct, frozen=True, rename="kebab", omit_defaults=True, tag_field="do", tag="run"):

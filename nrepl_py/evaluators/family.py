@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from nrepl_py import codec
 from nrepl_py.errors import QuotaExceeded
 from nrepl_py.evaluators import processes
-from nrepl_py.evaluators.cgroups import MemoryGroup
+from nrepl_py.evaluators.bounds import Bounds
+from nrepl_py.evaluators.cgroups import Group
 from nrepl_py.evaluators.zygote import Zygote
-
-log = logging.getLogger(__name__)
 
 
 class Member(Protocol):
@@ -40,21 +38,25 @@ class Member(Protocol):
 class Family:
     """One of them. `on_end` is called when the last member has left."""
 
-    def __init__(self, first: Member, on_end: Callable[[], object]) -> None:
+    def __init__(self, first: Member, on_end: Callable[[Family], object], user: int) -> None:
         self._members: list[Member] = [first]
         self._on_end = on_end
+        self.user = user
+        """Its user id in the zygote's namespace, where the server is root: one of its own, unless it is shown what is
+        the machine's: that is its owner's, in there, and so are all who see it."""
         self.zygote: Zygote | None = None
         self.home: str | None = None
         """Its private directory on disk, where it has no namespace to keep one in."""
         self._number = 0
         self._init = -1
         self._to_init: socket.socket | None = None
-        self._memory: MemoryGroup | None = None
+        self._bounds: Bounds | None = None
+        self._group: Group | None = None
 
     @property
     def memory_bound(self) -> str:
         """What the bound of memory is one of: for `clone`'s `info`."""
-        return "process" if self._memory is None else "session" if len(self._members) == 1 else "family"
+        return "process" if self._group is None else "session" if len(self._members) == 1 else "family"
 
     def channel(self) -> int:
         """A descriptor for the init that the zygote is about to fork."""
@@ -66,16 +68,10 @@ class Family:
         """Its first member is there, and if it is confined so is its init, of which this is a pidfd."""
         self._number, self._init = number, init
 
-    def bound_memory(self, name: str, most_bytes: int) -> None:
-        """Of all members together. Nothing of the user's runs yet: the first one waits for its setup."""
-        try:
-            self._memory = MemoryGroup(name, most_bytes)
-            for pid in (processes.pid_of(self._init), self._members[0].pid):
-                self._memory.add(pid)
-        except OSError as error:
-            log.warning("memory is bounded for each process only", extra={"why": str(error)})
-            return
-        asyncio.get_running_loop().add_reader(self._memory.event, self._out_of_memory)
+    def bound(self, bounds: Bounds, name: str, limits: Mapping[str, int], count: bool) -> None:
+        """All members together; nothing of the user's runs yet. `count`: also how many processes there are."""
+        pids = [self._members[0].pid] if self._init < 0 else [processes.pid_of(self._init), self._members[0].pid]
+        self._bounds, self._group = bounds, bounds.bound(name, pids, limits, count, self._out_of_memory)
 
     def join(self, member: Member, most: int) -> None:
         """One more, on its way. Raises `QuotaExceeded`."""
@@ -104,7 +100,7 @@ class Family:
 
     def ran_out(self, member: Member) -> bool:
         """Whether there was not enough memory for it."""
-        alone = len(self._members) == 1 and self._memory is not None and self._memory.ran_out
+        alone = len(self._members) == 1 and self._group is not None and self._group.ran_out
         return alone or member.starved
 
     def leave(self, member: Member) -> None:
@@ -123,7 +119,7 @@ class Family:
 
     def _out_of_memory(self) -> None:
         """The kernel ends one of its processes: end that member, rather than leave half of it."""
-        if self._memory is None or not self._memory.ran_out:
+        if self._group is None or not self._group.ran_out:
             return
         if len(self._members) > 1:
             ended = [member for member in self._members if member.pid and processes.has_ended(member.pidfd)]
@@ -138,13 +134,11 @@ class Family:
             self._to_init.close()
         if self._init >= 0:
             os.close(self._init)
-        if self._memory is not None:
-            with contextlib.suppress(ValueError):
-                asyncio.get_running_loop().remove_reader(self._memory.event)
-            self._memory.close()
+        if self._bounds is not None and self._group is not None:
+            self._bounds.release(self._group)
         if self.home is not None:
             shutil.rmtree(self.home, ignore_errors=True)
-        self._on_end()
+        self._on_end(self)
 
 
 def _kill(pidfd: int) -> None:

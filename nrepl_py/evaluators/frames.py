@@ -39,11 +39,11 @@ class End(Struct, frozen=True, rename="kebab"):
     children: bool = False
 
 
-class _Said(Struct, frozen=True, rename="kebab", tag_field="say"):
+class _Said(Struct, rename="kebab", tag_field="say"):
     blobs: tuple[Count, ...] = ()
 
 
-class Ready(_Said, frozen=True, tag="ready"):
+class Ready(_Said, tag="ready"):
     """The worker accepts evals."""
 
     python: str = ""
@@ -58,7 +58,7 @@ class Ready(_Said, frozen=True, tag="ready"):
     """Both are the evaluator's to say: whatever a worker says here is replaced."""
 
 
-class Output(_Said, frozen=True, tag="output"):
+class Output(_Said, tag="output"):
     """Text written; `serial` None where no eval can be named."""
 
     stream: Literal["out", "err"] = "out"
@@ -66,7 +66,7 @@ class Output(_Said, frozen=True, tag="output"):
     text: str = ""
 
 
-class Value(_Said, frozen=True, tag="value"):
+class Value(_Said, tag="value"):
     """A value. On the wire: text, then plain data (MessagePack) if `has_data`, then one blob a `types` entry."""
 
     serial: Count = 0
@@ -83,7 +83,7 @@ class Value(_Said, frozen=True, tag="value"):
     mime: dict[str, Any] = {}
 
 
-class Display(_Said, frozen=True, tag="display"):
+class Display(_Said, tag="display"):
     """A display. On the wire: metadata (JSON), then one blob a `types` entry."""
 
     serial: Count | None = None
@@ -97,7 +97,7 @@ class Display(_Said, frozen=True, tag="display"):
     mime: dict[str, Any] = {}
 
 
-class NeedInput(_Said, frozen=True, tag="need-input"):
+class NeedInput(_Said, tag="need-input"):
     """The eval waits for a `Feed`. On the wire: the prompt."""
 
     serial: Count = 0
@@ -105,7 +105,7 @@ class NeedInput(_Said, frozen=True, tag="need-input"):
     prompt: str = ""
 
 
-class Failure(_Said, frozen=True, tag="failure"):
+class Failure(_Said, tag="failure"):
     """The code raised. On the wire: the error (JSON), then the printed traceback."""
 
     serial: Count = 0
@@ -114,14 +114,14 @@ class Failure(_Said, frozen=True, tag="failure"):
     traceback: str = ""
 
 
-class Finished(_Said, frozen=True, tag="finished"):
+class Finished(_Said, tag="finished"):
     """The eval ended with nothing further to say."""
 
     serial: Count = 0
     end: End = End()
 
 
-class Answer(_Said, frozen=True, tag="answer"):
+class Answer(_Said, tag="answer"):
     """The reply to an `Ask`. On the wire: the body (JSON), null where nothing was found."""
 
     number: Count = 0
@@ -135,10 +135,11 @@ Report: TypeAlias = Ready | Output | Value | Display | NeedInput | Failure | Fin
 def parse(header: bytes, body: Blob, max_data: int = MAX_BODY) -> Report:
     """The report in one frame, whose plain data may have so many bytes. Raises `BadFrame`."""
     try:
-        report = _decode(header)
+        report: Report = _decode(header)
         if type(report) is Value and report.has_data and max(report.blobs[report.has_text :][:1], default=0) > max_data:
             raise ValueError(f"more than the {max_data} bytes of data it was asked for")
-        return _FILL[type(report)](report, _split(report, body))
+        _FILL[type(report)](report, _split(report, body))
+        return report
     except (msgspec.MsgspecError, ValueError, RecursionError, StopIteration) as error:
         raise BadFrame(f"{type(error).__name__}: {error}") from None
 
@@ -157,25 +158,39 @@ def _text(blobs: Iterator[Blob]) -> str:
     return str(next(blobs), "utf-8")
 
 
-def _fill_value(value: Value, blobs: Iterator[Blob]) -> Value:
-    return msgspec.structs.replace(
-        value,
-        text=_text(blobs) if value.has_text else None,
-        data=codec.unpack(next(blobs)) if value.has_data else UNSET,
-        mime=_bundle(value.types, blobs) if value.types else {},
-    )
+def _fill_nothing(report: Report, blobs: Iterator[Blob]) -> None:
+    pass
 
 
-def _fill_display(display: Display, blobs: Iterator[Blob]) -> Display:
+def _fill_output(output: Output, blobs: Iterator[Blob]) -> None:
+    output.text = _text(blobs)
+
+
+def _fill_value(value: Value, blobs: Iterator[Blob]) -> None:
+    value.text = _text(blobs) if value.has_text else None
+    value.data = codec.unpack(next(blobs)) if value.has_data else UNSET
+    value.mime = _bundle(value.types, blobs) if value.types else {}
+
+
+def _fill_display(display: Display, blobs: Iterator[Blob]) -> None:
     metadata = codec.from_json(next(blobs))
     if not isinstance(metadata, dict):
         raise ValueError("metadata is not a map")
-    return msgspec.structs.replace(display, metadata=metadata, mime=_bundle(display.types, blobs))
+    display.metadata = metadata
+    display.mime = _bundle(display.types, blobs)
 
 
-def _fill_failure(failure: Failure, blobs: Iterator[Blob]) -> Failure:
-    error = msgspec.convert(codec.from_json(next(blobs)), ErrorInfo)
-    return msgspec.structs.replace(failure, error=error, traceback=_text(blobs))
+def _fill_need_input(asked: NeedInput, blobs: Iterator[Blob]) -> None:
+    asked.prompt = _text(blobs)
+
+
+def _fill_failure(failure: Failure, blobs: Iterator[Blob]) -> None:
+    failure.error = msgspec.convert(codec.from_json(next(blobs)), ErrorInfo)
+    failure.traceback = _text(blobs)
+
+
+def _fill_answer(answer: Answer, blobs: Iterator[Blob]) -> None:
+    answer.body = codec.from_json(next(blobs))
 
 
 def _bundle(types: tuple[str, ...], blobs: Iterator[Blob]) -> dict[str, Any]:
@@ -191,13 +206,13 @@ def _mime_value(kind: str, blob: Blob) -> Any:
 
 
 _decode = msgspec.json.Decoder(Report).decode
-_FILL: dict[type, Callable[[Any, Iterator[Blob]], Report]] = {
-    Ready: lambda report, blobs: report,
-    Output: lambda report, blobs: msgspec.structs.replace(report, text=_text(blobs)),
+_FILL: dict[type, Callable[[Any, Iterator[Blob]], None]] = {
+    Ready: _fill_nothing,
+    Output: _fill_output,
     Value: _fill_value,
     Display: _fill_display,
-    NeedInput: lambda report, blobs: msgspec.structs.replace(report, prompt=_text(blobs)),
+    NeedInput: _fill_need_input,
     Failure: _fill_failure,
-    Finished: lambda report, blobs: report,
-    Answer: lambda report, blobs: msgspec.structs.replace(report, body=codec.from_json(next(blobs))),
+    Finished: _fill_nothing,
+    Answer: _fill_answer,
 }

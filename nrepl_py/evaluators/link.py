@@ -34,27 +34,52 @@ class Inbox:
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self._large = bytearray()
+        self._head = 0
+        self.room: memoryview | None = None
+        """Where the next bytes are to be put, while the rest of a large body is waited for: told by
+        `filled`. Gathered like others it would be copied again and again."""
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes | memoryview]]:
         """Whole frames (header, body). Raises `BadFrame` where one claims to be too large."""
-        self._data += data
+        if not self._data and len(data) >= wire.PREFIX.size:
+            head, body = wire.PREFIX.unpack_from(data)
+            start = wire.PREFIX.size + head
+            if head <= frames.MAX_HEADER and len(data) == start + body:  # as it nearly always is
+                return [(data[wire.PREFIX.size : start], data[start:])]
         found: list[tuple[bytes, bytes | memoryview]] = []
+        if self.room is not None:
+            taken = min(len(data), len(self.room))
+            self.room[:taken], data = data[:taken], data[taken:]
+            found = self.filled(taken)
+        self._data += data
         while len(self._data) >= wire.PREFIX.size:
             head, body = wire.PREFIX.unpack_from(self._data)
             if head > frames.MAX_HEADER or body > frames.MAX_BODY:
                 raise frames.BadFrame(f"a frame of {head} + {body} bytes")
             start = wire.PREFIX.size + head
             if len(self._data) < start + body:
+                if body > _READ:
+                    self._make_room(start, body)
                 break
-            header = bytes(self._data[wire.PREFIX.size : start])
-            if body > _READ and len(self._data) == start + body:
-                # Handed over as it is: copies of a large value would take most of its time.
-                whole, self._data = self._data, bytearray()
-                found.append((header, memoryview(whole)[start:]))
-            else:
-                found.append((header, bytes(self._data[start : start + body])))
-                del self._data[: start + body]
+            found.append((bytes(self._data[wire.PREFIX.size : start]), bytes(self._data[start : start + body])))
+            del self._data[: start + body]
         return found
+
+    def _make_room(self, start: int, body: int) -> None:
+        self._head, self._large = start, bytearray(start + body)
+        self._large[: len(self._data)] = self._data
+        self.room = memoryview(self._large)[len(self._data) :]
+        self._data.clear()
+
+    def filled(self, size: int) -> list[tuple[bytes, bytes | memoryview]]:
+        """So many bytes were put into `room`; as `feed`."""
+        assert self.room is not None
+        if size < len(self.room):
+            self.room = self.room[size:]
+            return []
+        self.room, whole, self._large = None, self._large, bytearray()
+        return [(bytes(whole[wire.PREFIX.size : self._head]), memoryview(whole)[self._head :])]
 
 
 class Outbox:
@@ -220,18 +245,22 @@ class Link:
 
     def _read_channel(self, sock: socket.socket) -> bool:
         """Whether there was something to read."""
+        inbox = self._inboxes[sock]
+        data, size = b"", 0
         try:
-            data = sock.recv(_READ)
+            if inbox.room is None:
+                data = sock.recv(_READ)
+            size = len(data) if inbox.room is None else sock.recv_into(inbox.room)
         except BlockingIOError:
             return False
         except OSError:
-            data = b""
-        if not data:
+            pass
+        if not size:
             self._ignore(sock.fileno())
             self._closed()
             return False
         try:
-            for header, body in self._inboxes[sock].feed(data):
+            for header, body in inbox.feed(data) if data else inbox.filled(size):
                 self._report(frames.parse(header, body, self._max_data))
         except frames.BadFrame as error:
             self._ignore(sock.fileno())

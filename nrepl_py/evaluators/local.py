@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import shutil
@@ -26,17 +27,21 @@ from msgspec.structs import replace
 from nrepl_py import codec, lent
 from nrepl_py.config import Settings
 from nrepl_py.errors import NoCapacity, NotSupported, NreplError, QuotaExceeded, StartFailed
-from nrepl_py.evaluators import bundle, cgroups, deaths, frames, machine, processes, views
+from nrepl_py.evaluators import bounds, bundle, deaths, frames, machine, processes, views
 from nrepl_py.evaluators.base import Exited, Lost, Ref, Said, Sink, Spec, ToWorker
 from nrepl_py.evaluators.birth import Birth
+from nrepl_py.evaluators.bounds import Bounds
 from nrepl_py.evaluators.environment import PRIVATE_ENVIRONMENT, environment
 from nrepl_py.evaluators.family import Family
+from nrepl_py.evaluators.grants import Grants
 from nrepl_py.evaluators.link import Link
+from nrepl_py.evaluators.machine import Machine
 from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
 from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell, trace_of
 from nrepl_py.evaluators.zygote import Zygote
 from nrepl_py.evaluators.zygotes import Kind, Zygotes
 from nrepl_py.ops import Cause
+from nrepl_py.sandbox.build import IDS, OWNER
 from nrepl_py.sandbox.session import WORKSPACE
 
 log = logging.getLogger(__name__)
@@ -90,9 +95,12 @@ class LocalEvaluator:
         self._bundle = bundle.open_bundle()
         self._lent = lent.directories()
         self._workers: dict[Ref, _Worker] = {}
-        self._zygotes = Zygotes(self._bundle, start_seconds, self._zygote_gone)
+        self._zygotes = Zygotes(self._bundle, start_seconds, self._policy.memory, self._zygote_gone)
         self._requested = self._policy.tier
         self._missing: list[machine.Missing] = []
+        self._machine = Machine(self._bundle, self._policy.allow_degraded)
+        self._bounds = Bounds()
+        self._users = itertools.cycle(range(OWNER + 1, IDS))
         self._implementations: dict[str, str] = {}
         self._sink: Sink = lambda event: None
 
@@ -100,7 +108,11 @@ class LocalEvaluator:
     def of(cls, settings: Settings, tier: str) -> LocalEvaluator:
         """As the settings have it, with sessions confined to `tier`."""
         network, degraded = settings.network == "host", settings.allow_degraded
-        policy = Policy(tier=tier, network=network, allow_degraded=degraded, limits=settings.limits)
+        grants = Grants(
+            read=settings.allow_read, write=settings.allow_write, pythons=settings.allow_pythons,
+            env=settings.allow_env, state=settings.files,
+        )  # fmt: skip
+        policy = Policy(tier=tier, network=network, allow_degraded=degraded, limits=settings.limits, grants=grants)
         return cls(settings.python, settings.preload, start_seconds=settings.limits.start_seconds, policy=policy)
 
     @property
@@ -126,6 +138,8 @@ class LocalEvaluator:
         executable = self._resolve(None)
         if self._policy.tier in BOUNDARIES:
             await self._check_machine()
+        if why := self._policy.why_fresh():
+            log.warning("sessions work in fresh directories, unless told where", extra={"why": why})
         confined = self._policy.tier in BOUNDARIES
         if not self._portable and (confined or await self._implementation(executable) == "cpython"):
             with contextlib.suppress(NreplError):  # a policy that needs more to be said: the first start says it
@@ -134,17 +148,8 @@ class LocalEvaluator:
 
     async def _check_machine(self) -> None:
         """Whether the policy's tier can be had. Raises `StartFailed`, unless less will do."""
-        probes = await machine.probe(self._bundle)
-        tier = self._policy.tier
-        self._missing = machine.missing(tier, probes)
-        if self._missing and not self._policy.allow_degraded:
-            lacks = "; ".join(f"{one.what}: {one.why} ({one.advice})" for one in self._missing)
-            best = machine.best(tier, probes)
-            raise StartFailed(
-                f"this machine cannot confine sessions to {tier!r}: {lacks}. Choose what it can with --sandbox {best}, "
-                "or pass --allow-degraded to serve with what there is; `nrepl-py doctor` says more"
-            )
-        self._policy = replace(self._policy, tier=machine.best(tier, probes))
+        tier, self._missing = await self._machine.best(self._policy.tier, "choose what it can with --sandbox")
+        self._policy = replace(self._policy, tier=tier)
 
     # -- starting
 
@@ -153,10 +158,26 @@ class LocalEvaluator:
             raise NoCapacity(f"{len(self._workers)} workers are running, as many as this server may; close a session")
         if spec.origin is not None:
             return await self._clone(spec, spec.origin)
+        confinement = await self._confinement(spec)
         executable = self._resolve(spec.python)
-        worker = self._worker(spec.ref, self._policy.confine(spec))
-        worker.family = Family(worker, lambda: self._left(worker.family))
+        worker = self._worker(spec.ref, confinement)
+        shown = confinement.view.read or confinement.view.write
+        worker.family = Family(worker, self._left, OWNER if shown else self._unused_user())
         return await self._come_up(worker, executable, self._launch(worker, executable, spec))
+
+    async def _confinement(self, spec: Spec) -> Confinement:
+        """What the session gets here. Raises `Forbidden` and `StartFailed`."""
+        asked = spec.sandbox.tier or self._requested
+        tier, missing = await self._machine.best(asked, "ask for")
+        confinement = self._policy.confine(replace(spec, sandbox=replace(spec.sandbox, tier=tier)))
+        if missing:
+            confinement = replace(confinement, lacks={"requested": asked, "missing": msgspec.to_builtins(missing)})
+        if spec.python is not None and confinement.tier in BOUNDARIES:
+            wanted = os.path.expanduser(spec.python)
+            found = wanted if os.sep in wanted else shutil.which(wanted) or wanted
+            if os.path.abspath(found) != self._resolve(None):
+                self._policy.grants.check_python(os.path.abspath(found), spec.owner)
+        return confinement
 
     async def _clone(self, spec: Spec, ref: Ref) -> frames.Ready:
         origin = self._workers.get(ref)
@@ -208,6 +229,10 @@ class LocalEvaluator:
             if not worker.ready.done() or worker.ready.cancelled() or worker.ready.exception() is not None:
                 await self._abandon(worker)
 
+    def _unused_user(self) -> int:
+        used = {worker.family.user for worker in self._workers.values() if worker.ready.done()}
+        return next(id for id in self._users if id not in used)
+
     async def _launch(self, worker: _Worker, executable: str, spec: Spec) -> None:
         preload = tuple(dict.fromkeys((*self._preload, *spec.preload)))
         confined = worker.confinement.tier in BOUNDARIES
@@ -243,7 +268,7 @@ class LocalEvaluator:
         zygote = await self._zygotes.get(kind)
         null = os.open(os.devnull, os.O_RDONLY)
         link, confinement, family = worker.link, worker.confinement, worker.family
-        confine = confinement.request(kind.executable, family.home)
+        confine = confinement.request(kind.executable, family.home, family.user)
         to_init = family.channel() if confinement.tier in NAMESPACED else os.dup(null)
         descriptors = (*link.worker_ends, null, *link.worker_pipes, worker.word, to_init)
         family.zygote = zygote
@@ -256,8 +281,10 @@ class LocalEvaluator:
             os.close(to_init)
         family.born(worker.number, init[0] if init else -1)
         worker.pid = processes.pid_of(worker.pidfd)
-        if confinement.tier in NAMESPACED and confinement.limits["memory-bytes"] and cgroups.available():
-            family.bound_memory(f"{worker.ref.id}-{worker.ref.epoch}", confinement.limits["memory-bytes"])
+        bounds.rank(worker.pid, bounds.SESSION)
+        if confinement.tier in BOUNDARIES:
+            count = confinement.tier not in NAMESPACED
+            family.bound(self._bounds, f"{worker.ref.id}-{worker.ref.epoch}", confinement.limits, count)
 
     def _spawn(self, worker: _Worker, executable: str, env: dict[str, str]) -> None:
         link = worker.link
@@ -272,6 +299,7 @@ class LocalEvaluator:
         except OSError as error:
             raise StartFailed(f"cannot run {executable}: {error.strerror or error}") from None
         worker.pid = worker.process.pid
+        bounds.rank(worker.pid, bounds.SESSION)
         loop = asyncio.get_running_loop()
         if self._portable:
             waiting = loop.run_in_executor(None, os.waitid, os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
@@ -389,6 +417,7 @@ class LocalEvaluator:
     async def aclose(self) -> None:
         await asyncio.gather(*(self.stop(ref, 0.2) for ref in list(self._workers)))
         await self._zygotes.close()
+        await self._bounds.aclose()
         if self._bundle >= 0:
             os.close(self._bundle)
             self._bundle = -1

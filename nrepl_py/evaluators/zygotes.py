@@ -42,9 +42,11 @@ class Kind(NamedTuple):
 
 
 class Zygotes:
-    """All of one evaluator. `on_gone(zygote)`: it ended unasked. `source` is the bundle's descriptor."""
+    """All of one evaluator. `on_gone(zygote)`: it ended unasked. `source` is the bundle's descriptor, `memory` what a
+    confined one may have, in bytes: what its interpreter runs at its start may be a session's work."""
 
-    def __init__(self, source: int, start_seconds: float, on_gone: Callable[[Zygote], None]) -> None:
+    def __init__(self, source: int, start_seconds: float, memory: int, on_gone: Callable[[Zygote], None]) -> None:
+        self._memory = memory
         self._source = source
         self._start_seconds = start_seconds
         self._on_gone = on_gone
@@ -105,16 +107,21 @@ class Zygotes:
         zygote = Zygote(on_gone=lambda: self._gone(zygote))
         env = {name: value for name, value in os.environ.items() if is_base(name)}
         # One thread per BLAS: a threaded process cannot fork safely, nor enter a user namespace.
-        env |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **dict(kind.env)}
+        env |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         plan = None if kind.view is None else lambda argv: self._plan(kind, argv)
-        await zygote.start(kind.executable, self._source, list(kind.preload), env, self._start_seconds, plan)
+        await zygote.start(
+            kind.executable, self._source, list(kind.preload), env, dict(kind.env), self._start_seconds, plan
+        )
         return zygote
 
     def _plan(self, kind: Kind, argv: list[str]) -> dict[str, Any]:
         assert kind.view is not None
         if kind.tier in NAMESPACED:
-            return kind.view.plan(kind.executable, argv)
-        return {"read": kind.view.reach(kind.executable), "write": [*kind.view.write, self.private], "argv": argv}
+            plan = kind.view.plan(kind.executable, argv)
+        else:
+            reach = kind.view.reach(kind.executable)
+            plan = {"read": reach, "write": [*kind.view.write, self.private], "argv": argv}
+        return plan | {"memory": self._memory}
 
     def _retire_idle(self) -> None:
         started = ((kind, _started(task)) for kind, task in self._tasks.items())

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import platform
 import secrets
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -23,19 +21,18 @@ from nrepl_py.config import Settings
 from nrepl_py.errors import Internal, NreplError
 from nrepl_py.evaluators.base import Evaluator, Ref, WorkerEvent
 from nrepl_py.ops import PROTOCOL_VERSION
-from nrepl_py.server import auth, instructions, listen, logs, peers
+from nrepl_py.server import instructions, logs
 from nrepl_py.server.audit import Audit
 from nrepl_py.server.connection import Connection
 from nrepl_py.server.core import UNAUTHORIZED
 from nrepl_py.server.counters import Counters, Sample, sample
 from nrepl_py.server.door import Door
 from nrepl_py.server.instructions import Instruction, TimerKey
+from nrepl_py.server.listeners import Listeners
 from nrepl_py.server.observers import Observer, Observers
 from nrepl_py.server.outbox import Encoded
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.router import Router
-from nrepl_py.server.tls import Certificate
-from nrepl_py.server.tls import Listener as TlsListener
 from nrepl_py.tokens import new_token
 from nrepl_py.version import __version__
 
@@ -52,7 +49,7 @@ OVER_CAP: Final = 100
 
 
 class Server:
-    """A server from `async with` to its end. `port` is None where only a Unix socket is listened on.
+    """A server from `async with` to its end.
 
     The evaluator becomes the server's: it is closed at the end.
     """
@@ -62,13 +59,8 @@ class Server:
         self.limits = settings.limits
         self.token = token or new_token()
         self.door = Door(self.token, settings.tokens, settings.limits, self._recheck_soon)
-        self.certificate = Certificate(settings.certfile, settings.keyfile) if settings.certfile else None
-        self.host = settings.host
-        self.port: int | None = None
-        self.unix = os.path.abspath(settings.unix) if settings.unix else None
+        self.listeners = Listeners(settings, self._room)
         self.evaluator = evaluator
-        self._unix_identity: tuple[int, int] | None = None
-        self._listeners: list[asyncio.Server | TlsListener] = []
         self._sockets: set[Connection] = set()
         self._open: dict[int, Connection] = {}
         self._last_number = 0
@@ -100,8 +92,8 @@ class Server:
             watch=self._observer,
             defaults={
                 "versions": versions(),
-                "transports": self.transports,
-                "insecure": self.insecure,
+                "transports": self.listeners.transports,
+                "insecure": self.listeners.insecure,
             },
         )
         self._actions: dict[type, Callable[[Any], object]] = {
@@ -111,6 +103,7 @@ class Server:
             instructions.Signal: lambda signal: self.evaluator.interrupt(signal.ref, signal.serial),
             instructions.Start: lambda start: self._spawn(self._start(start.spec)),
             instructions.Stop: lambda stop: self._spawn(self._stop(stop.ref, stop.grace)),
+            instructions.Room: self._wait_for_room,
             instructions.Disconnect: self._disconnect,
             instructions.SetTimer: self._set_timer,
             instructions.CancelTimer: self._cancel_timer,
@@ -119,26 +112,22 @@ class Server:
     @property
     def url(self) -> str:
         """Where clients on this machine connect; beside a Unix socket alone, what they write as `Host`."""
-        if self.port is None:
-            return "ws://localhost"
-        scheme = "wss" if self.certificate else "ws"
-        return f"{scheme}://{auth.bracketed('127.0.0.1' if auth.is_wildcard(self.host) else self.host)}:{self.port}"
+        return self.listeners.url
 
     @property
-    def transports(self) -> list[str]:
-        """What clients connect by: of `tcp`, `tls` and `unix`."""
-        over_tcp = ["tls" if self.certificate else "tcp"] if self._wants_tcp else []
-        return over_tcp + (["unix"] if self.unix else [])
+    def port(self) -> int | None:
+        """None where only a Unix socket is listened on."""
+        return self.listeners.port
 
     @property
-    def insecure(self) -> bool:
-        """Whether others on the network can read along."""
-        return self._wants_tcp and self.certificate is None and not auth.is_loopback(self.host)
+    def unix(self) -> str | None:
+        """The path of the Unix socket, where there is one."""
+        return self.listeners.unix
 
     def reload(self) -> None:
         """Read the certificate and the tokens again; who is no longer let in has to leave."""
-        if self.certificate is not None:
-            self.certificate.reload()
+        if self.listeners.certificate is not None:
+            self.listeners.certificate.reload()
         self.door.refresh()
 
     async def __aenter__(self) -> Server:
@@ -151,7 +140,7 @@ class Server:
                 self.audit.open()
             self.door.open()
             await self.evaluator.open()
-            await self._listen()
+            await self.listeners.open(lambda guard: Connection(self, guard, self._loop))
             self._recheck()
         except BaseException:
             await self.aclose()
@@ -177,6 +166,10 @@ class Server:
             self._observer.refused(connection.peer, "over-capacity")
             connection.abort()
         return len(self._sockets) <= self.limits.max_connections and self._closing is None
+
+    def _room(self) -> int:
+        """How many more sockets there may be."""
+        return self.limits.max_connections + OVER_CAP - len(self._sockets)
 
     def left(self, connection: Connection) -> None:
         self._sockets.discard(connection)
@@ -229,6 +222,9 @@ class Server:
 
     def congested(self, connection: Connection, full: bool) -> None:
         self._ask(self._router.congested, connection.number, full)
+
+    def room(self, connection: Connection) -> None:
+        self._ask(self._router.room, connection.number)
 
     def closed(self, connection: Connection) -> None:
         if self._open.pop(connection.number, None) is not None:
@@ -294,7 +290,7 @@ class Server:
             connection.abort()
 
     def _send(self, send: instructions.Send) -> None:
-        encoded = Encoded(send.message)
+        encoded = Encoded(send.message, send.packed)
         for number in send.connections:
             connection = self._open.get(number)
             if connection is None:
@@ -304,10 +300,15 @@ class Server:
                 connection.dirty = True
                 self._dirty.append(connection)
 
+    def _wait_for_room(self, room: instructions.Room) -> None:
+        connection = self._open.get(room.connection)
+        if connection is not None:
+            connection.when_room()
+
     def _disconnect(self, disconnect: instructions.Disconnect) -> None:
         connection = self._open.get(disconnect.connection)
         if connection is not None:
-            self._observer.refused(connection.peer, disconnect.reason.replace(" ", "-"))
+            self._observer.refused(connection.peer, disconnect.reason.partition(";")[0].replace(" ", "-"))
             connection.close(disconnect.code, disconnect.reason)
 
     def _set_timer(self, timer: instructions.SetTimer) -> None:
@@ -370,52 +371,11 @@ class Server:
         await self.evaluator.stop(ref, grace)
         log.info("worker stopped", extra={"session": ref.id, "epoch": ref.epoch})
 
-    # -- listening ------------------------------------------------------------------------------
-
-    @property
-    def _wants_tcp(self) -> bool:
-        return self.unix is None or self.settings.port is not None
-
-    async def _listen(self) -> None:
-        allowed = self.settings.allow_hosts, self.settings.allow_origins
-        if self._wants_tcp:
-            tls = self.certificate is not None
-            listener = await listen.tcp(self.host, self.settings.port or 0, self.settings.insecure, tls)
-            self.port = int(listener.getsockname()[1])
-            await self._accept(listener, auth.tcp_guard(self.host, self.port, *allowed, tls=tls))
-        if self.unix:
-            uids = peers.allowed(self.settings.allow_uids)
-            listener = listen.unix(self.unix, shared=bool(self.settings.allow_uids))
-            await self._accept(listener, auth.unix_guard(uids, *allowed))
-            self._unix_identity = listen.identity(self.unix)
-        if self.insecure:
-            log.warning("insecure: others on the network can read the token and all else", extra={"host": self.host})
-
-    async def _accept(self, listener: socket.socket, guard: auth.Guard) -> None:
-        unix = listener.family == getattr(socket, "AF_UNIX", None)
-        context = self.certificate.context if self.certificate is not None and not unix else None
-
-        def connection() -> Connection:
-            return Connection(self, guard, self._loop)
-
-        if context is not None:
-            made = TlsListener(listener, connection, context, self._room, self.limits.handshake_seconds)
-            self._listeners.append(made)
-            return
-        create: Any = self._loop.create_unix_server if unix else self._loop.create_server
-        self._listeners.append(await create(connection, sock=listener, backlog=listen.BACKLOG))
-
-    def _room(self) -> int:
-        """How many more sockets there may be."""
-        return self.limits.max_connections + OVER_CAP - len(self._sockets)
-
     # -- the end --------------------------------------------------------------------------------
 
     async def _drain(self) -> None:
         start = asyncio.get_running_loop().time()
-        for listener in self._listeners:
-            listener.close()
-        self.unlink_socket()
+        self.listeners.close()
         self._ask(self._router.drain)
         # Clients hear of it while the workers end.
         for connection in list(self._open.values()):
@@ -454,11 +414,6 @@ class Server:
                 for connection in list(self._sockets):
                     connection.abort()
                 until += 0.1
-
-    def unlink_socket(self) -> None:
-        """Remove the socket's file, if it is still ours."""
-        if self.unix and self._unix_identity and listen.identity(self.unix) == self._unix_identity:
-            os.unlink(self.unix)
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from nrepl_py.config import ConfigError
 from nrepl_py.errors import Forbidden, Unauthorized, UnknownSession
-from nrepl_py.ops import Cause, Completions, Describe, IsComplete, Lookup, LsSessions, SignatureOp
+from nrepl_py.ops import OP_OF, Cause, Completions, Describe, IsComplete, Lookup, LsSessions, SignatureOp
 from nrepl_py.server import logs
 from nrepl_py.server.context import Asker
 from nrepl_py.server.observers import Observer
@@ -23,9 +23,7 @@ from nrepl_py.server.observers import Observer
 CODE_BYTES: Final = 4096
 """Of an eval's code: what is typed by hand fits, and a line stays one that tools read."""
 
-READING: Final = frozenset(
-    str(op.__struct_config__.tag) for op in (Describe, LsSessions, Completions, SignatureOp, Lookup, IsComplete)
-)
+READING: Final = frozenset(OP_OF[op] for op in (Describe, LsSessions, Completions, SignatureOp, Lookup, IsComplete))
 """Ops that change nothing. All others are audited, those to come included."""
 
 REACHING: Final = frozenset({Unauthorized.code, Forbidden.code, UnknownSession.code})

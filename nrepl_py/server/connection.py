@@ -29,6 +29,7 @@ from nrepl_py.limits import Limits
 from nrepl_py.ops import SUBPROTOCOLS
 from nrepl_py.server import auth, framing, listen, peers, routes
 from nrepl_py.server.door import TooMany
+from nrepl_py.server.instructions import TOO_SLOW
 from nrepl_py.server.outbox import Outbox
 from nrepl_py.server.pace import Pace
 from nrepl_py.server.principals import Principal
@@ -93,6 +94,9 @@ class Owner(Protocol):
     def congested(self, connection: Connection, full: bool) -> None:
         """The outbox went over its bound, or under half of it."""
 
+    def room(self, connection: Connection) -> None:
+        """Less than half the outbox is full, as was asked by `when_room`."""
+
     def closed(self, connection: Connection) -> None:
         """No more messages are taken or sent."""
 
@@ -126,7 +130,8 @@ class Connection(asyncio.Protocol):
         self._inbox: deque[Frame] = deque()
         self._partial: bytearray | None = None
         self._boundary = framing.Boundary()
-        self._heard = self._pinged = self._full = self._ended = False
+        self._heard = self._pinged = self._ended = False
+        self._half_full = self._full = self._awaited = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._pace = Pace(owner.limits.max_messages_per_second, owner.limits.max_messages_burst)
         self._websocket = ServerProtocol(
@@ -152,6 +157,18 @@ class Connection(asyncio.Protocol):
         """Write what waits."""
         if self.open:
             self._outbox.flush()
+            if self._half_full and not self._full and self.waiting > self._owner.limits.outbox_bytes:
+                self._full = True
+                self._set("stall", self._owner.limits.stall_seconds, self._stalled)
+                self._owner.congested(self, True)
+
+    def when_room(self) -> None:
+        """Tell the owner once, but not at once, that less than half the outbox is full."""
+        self._awaited = True
+        if not self._half_full:
+            self._loop.call_soon(self._room)
+        elif "stall" not in self._timers:
+            self._set("stall", self._owner.limits.stall_seconds, self._stalled)
 
     def close(self, code: int, reason: str) -> None:
         """Send what waits and a close frame; cut the connection when its answer takes too long."""
@@ -179,7 +196,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.peer = listen.peer(transport)
         limits = self._owner.limits
-        self._transport.set_write_buffer_limits(high=limits.outbox_bytes, low=limits.outbox_bytes // 2)
+        half = limits.outbox_bytes // 2
+        self._transport.set_write_buffer_limits(high=half, low=half)
         self._set("wait", limits.handshake_seconds, self._no_request)
         peer = transport.get_extra_info("socket")
         if self._guard.uids is None:
@@ -232,17 +250,22 @@ class Connection(asyncio.Protocol):
         self._owner.left(self)
 
     def pause_writing(self) -> None:
-        self._full = True
-        self._set("stall", self._owner.limits.stall_seconds, self._stalled)
-        if self.open:
-            self._owner.congested(self, True)
+        self._half_full = True
+        if self._awaited:
+            self._set("stall", self._owner.limits.stall_seconds, self._stalled)
 
     def resume_writing(self) -> None:
-        self._full = False
+        was_full, self._half_full, self._full = self._full, False, False
         self._cancel("stall")
-        if self.open:
+        if self.open and was_full:
             self._owner.congested(self, False)
+        self._room()
         self._go_on()
+
+    def _room(self) -> None:
+        if self.open and self._awaited and not self._half_full:
+            self._awaited = False
+            self._owner.room(self)
 
     @property
     def _between_messages(self) -> bool:
@@ -417,11 +440,11 @@ class Connection(asyncio.Protocol):
         self.close(1008, "a message begun was not finished in time")
 
     def _stalled(self) -> None:
-        self.close(4408, "too slow a reader; resume with attach")
+        self.close(*TOO_SLOW)
 
     def _tick(self) -> None:
         """Every `ping_seconds`: ping a silent peer, and give up one that was silent since its ping."""
-        if self._heard or self._full or self._inbox:
+        if self._heard or "stall" in self._timers or self._inbox:
             self._pinged = False
         elif self._pinged:
             self._transport.abort()

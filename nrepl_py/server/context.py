@@ -3,22 +3,26 @@ and who watches."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Protocol
+
+from msgspec import Struct
 
 from nrepl_py.evaluators.base import Ref
 from nrepl_py.limits import Limits
-from nrepl_py.ops import Cause, EvalOptions, Request
-from nrepl_py.server.instructions import Instruction, Send
+from nrepl_py.ops import OP_OF, Cause, EvalOptions, Request
+from nrepl_py.server.instructions import Instruction, Room, Send
 from nrepl_py.server.principals import Principal
 
 
 @dataclass(slots=True)
 class Connection:
     """One client's connection. `principal` is None until it has shown a token; `peer` says where it
-    comes from, to those who watch; `full` while its outbox is; `transients` are its open evals
-    without session, by id, and their hidden sessions."""
+    comes from, to those who watch; `transients` are its open evals without session, by id, and their
+    hidden sessions; `replays` what it has yet to be sent of streams' logs, in turn, whenever it has the
+    room it `waits` for."""
 
     number: int
     principal: Principal | None
@@ -26,8 +30,9 @@ class Connection:
     peer: str | None = None
     max_value: int = 0
     client: str | None = None
-    full: bool = False
     transients: dict[str, str] = field(default_factory=dict)
+    replays: deque[Replay] = field(default_factory=deque)
+    waits: bool = False
 
     @property
     def max_data(self) -> int:
@@ -36,7 +41,17 @@ class Connection:
         return max(self.max_value, self.max_frame * 3 // 4 - 4096)
 
 
-class Asker(NamedTuple):
+class Replay(Protocol):
+    """A log that is being sent to one connection, as `stream.Replay`."""
+
+    def go_on(self) -> None:
+        """Send the next portion."""
+
+    def end(self) -> None:
+        """Send no more."""
+
+
+class Asker(Struct, frozen=True):
     """A request, as its last reply needs it: to whom that goes, to which id, and what is told of it.
 
     `id` is empty and `op` None where a message had none that could be repeated; `code` is that of an
@@ -90,6 +105,8 @@ class Context:
     describe: Callable[[], dict[str, Any]]
     watch: Watch
     connections: dict[int, Connection] = field(default_factory=dict)
+    full: set[int] = field(default_factory=set)
+    """The connections whose outbox is."""
     out: list[Instruction] = field(default_factory=list)
     copying: dict[Ref, Callable[[Ref], None]] = field(default_factory=dict)
     """Whom to tell when the start of that worker, which is to be a copy of theirs, is over."""
@@ -99,13 +116,19 @@ class Context:
     def asker(self, client: Connection, request: Request) -> Asker:
         """Who asked this, now."""
         code = request.code if isinstance(request, EvalOptions) else None
-        return Asker(client, request.id, str(request.__struct_config__.tag), code, self.watch.now())
+        return Asker(client, request.id, OP_OF[type(request)], code, self.watch.now())
 
     def reply(self, asker: Asker, message: dict[str, Any]) -> None:
         """Send the last reply to a request, unless its asker is gone."""
         self.watch.answered(asker, message)
         if asker.connection in self.connections:
             self.out.append(Send((asker.connection,), message))
+
+    def ask_room(self, client: Connection) -> None:
+        """`Router.room` is to be called when this connection has some."""
+        if not client.waits:
+            client.waits = True
+            self.out.append(Room(client.number))
 
     def take(self) -> list[Instruction]:
         """The instructions decided so far; the next ones start a new list."""

@@ -15,7 +15,8 @@ from msgspec import to_builtins
 from nrepl_py import ops
 from nrepl_py.errors import DuplicateId, Forbidden, InvalidMessage, NotSupported, Unauthorized, UnsupportedVersion
 from nrepl_py.introspection import completeness
-from nrepl_py.ops import PROTOCOL_VERSION, Request
+from nrepl_py.ops import OP_OF, PROTOCOL_VERSION, Request
+from nrepl_py.server import audience
 from nrepl_py.server.context import Connection
 from nrepl_py.server.core import Core, principal_of
 from nrepl_py.server.describe import describe_ops
@@ -163,10 +164,25 @@ def _entry(core: Core, session: Session) -> dict[str, Any]:
         "last-active": session.last_active,
         "running": running.id if running else None,
         "queued": len(session.queue),
-        "clients": len(session.stream.attached),
+        "clients": len(session.stream.clients),
         "memory": core.context.memory(session.ref) if session.life == "ready" else None,
         "principal": session.principal,
     }
+
+
+@handles(ops.Attach)
+def attach(core: Core, client: Connection, request: ops.Attach) -> Fields:
+    takes_over = "eval" in principal_of(client).capabilities
+    session = core.find(client, request.session)
+    audience.attach(core.context, session, core.context.asker(client, request), request.since, takes_over)
+    return None
+
+
+@handles(ops.Detach)
+def detach(core: Core, client: Connection, request: ops.Detach) -> Fields:
+    session = core.find(client, request.session)
+    audience.detach(core.context, session, client.number)
+    return done(session=session.id)
 
 
 @handles(ops.Eval, ops.LoadFile)
@@ -220,7 +236,7 @@ def stdin(core: Core, client: Connection, request: ops.Stdin) -> Fields:
 @handles(ops.Completions, ops.SignatureOp, ops.Lookup)
 def introspect(core: Core, client: Connection, request: ops.Completions | ops.SignatureOp | ops.Lookup) -> Fields:
     session = core.find(client, request.session)
-    op = request.__struct_config__.tag
+    op = OP_OF[type(request)]
     if isinstance(request, ops.Lookup) and request.sym is None and (request.code is None or request.cursor is None):
         raise InvalidMessage("lookup: give 'sym', or 'code' and 'cursor'")
     if request.code is not None and request.cursor is not None and request.cursor > len(request.code):

@@ -6,7 +6,7 @@ client is gone) into a list of these, in order; the shell only carries them out.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -14,15 +14,27 @@ from nrepl_py.evaluators.base import Ref, Spec, ToWorker
 
 TimerKey: TypeAlias = tuple[str | int, ...]
 
+TOO_SLOW: Final = (4408, "too slow a reader; resume with attach")
+"""Close code, from the contract, and reason for a client that did not read in time."""
+
 
 class Send(Struct, frozen=True):
-    """One message to some connections."""
+    """One message to some connections; `packed`: as MessagePack, where it was encoded already."""
 
     connections: tuple[int, ...]
     message: dict[str, Any]
+    packed: bytes | None = None
+
+
+class Room(Struct, frozen=True):
+    """Call `Router.room(connection)` once, not at once, but when less than half its outbox is full."""
+
+    connection: int
 
 
 class Disconnect(Struct, frozen=True):
+    """Close a connection; what is sent to it from here on is not. Report with `Router.disconnected`."""
+
     connection: int
     code: int
     reason: str
@@ -73,4 +85,4 @@ class CancelTimer(Struct, frozen=True):
     key: TimerKey
 
 
-Instruction: TypeAlias = Send | Disconnect | Start | Tell | Signal | Stop | Hold | SetTimer | CancelTimer
+Instruction: TypeAlias = Send | Room | Disconnect | Start | Tell | Signal | Stop | Hold | SetTimer | CancelTimer

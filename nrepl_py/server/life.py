@@ -255,7 +255,7 @@ class Life(ABC):
     def cull(self) -> None:
         """It may be that nobody has used the session for long: say so, or end it."""
         at_work = bool(self.evals) or self.life in ("starting", "stopping")
-        left = self.idle.look(at_work or (bool(self.stream.attached) and not self.idle.whoever))
+        left = self.idle.look(at_work or (bool(self.stream.clients) and not self.idle.whoever))
         if left:
             self._event("culling", seconds=left)
         elif left is not None:
@@ -265,7 +265,8 @@ class Life(ABC):
         if self.transient:
             return
         self._context.watch.session(event, self.id, self.principal, cause)
-        message: Fields = {"session": self.id, "event": event, "epoch": self.ref.epoch, **fields}
-        if cause is not None:
-            message["cause"] = messages.to_map(cause)
-        self._say(message, None)
+        self.tell(event, fields if cause is None else {"cause": messages.to_map(cause), **fields})
+
+    def tell(self, event: str, fields: Fields) -> None:
+        """Say that something has happened to the session."""
+        self._say({"session": self.id, "event": event, "epoch": self.ref.epoch, **fields}, None)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -28,11 +28,17 @@ from nrepl_py.tokens import default_path, new_token
 
 log = logging.getLogger(__name__)
 
+COLLECT_AFTER: Final = 10_000
+"""New objects after which Python looks for cycles; its own 700 are some 20 evals'."""
+MAX_DESCRIPTORS = 1 << 16
+"""For ten thousand sessions; where there is no bound at all, some systems name a number of billions."""
+
 
 def main(settings: Settings, make_evaluator: Callable[[Settings], Evaluator] | None = None) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 2 where the server
     could not start, with the reason on stderr."""
     token = new_token()
+    _have_descriptors()
     if settings.tokens is None:
         settings = replace(settings, tokens=default_path())
     try:
@@ -66,7 +72,9 @@ async def serve(
             file = connection_file.write(_describe(server, settings.connection_file or ""))
             try:
                 stop.files = file, server
-                gc.freeze()  # what was imported stays: no collection looks through it again while clients wait
+                # What was imported stays, and what is made since has hardly a cycle: no client waits for a look.
+                gc.freeze()
+                gc.set_threshold(COLLECT_AFTER)
                 print(banner(server), flush=True)
                 log.info("server started", extra={"url": server.url, "unix": server.unix, "pid": os.getpid()})
                 await stop.wait()
@@ -79,13 +87,12 @@ async def serve(
 
 def banner(server: Server) -> str:
     """The one line on stdout that programs starting a server wait for."""
-    if server.port is None:
-        return f"nREPL server started on socket {server.unix} - ws+unix://{server.unix}"
-    scheme, host = "wss" if server.certificate else "ws", auth.bracketed(server.host)
-    warning = " (insecure: no TLS)" if server.insecure else ""
-    return (
-        f"nREPL server started on port {server.port} on host {server.host} - {scheme}://{host}:{server.port}{warning}"
-    )
+    listeners = server.listeners
+    if listeners.port is None:
+        return f"nREPL server started on socket {listeners.unix} - ws+unix://{listeners.unix}"
+    scheme, host = "wss" if listeners.certificate else "ws", auth.bracketed(listeners.host)
+    warning = " (insecure: no TLS)" if listeners.insecure else ""
+    return f"nREPL server started on port {listeners.port} on host {listeners.host} - {scheme}://{host}:{listeners.port}{warning}"
 
 
 class _Stop:
@@ -149,7 +156,7 @@ class _Stop:
             with suppress(Exception):
                 file, server = self.files
                 connection_file.remove(file)
-                server.unlink_socket()
+                server.listeners.unlink_socket()
         os._exit(128 + signal.SIGINT)
 
 
@@ -174,6 +181,20 @@ def _local(settings: Settings) -> Evaluator:
     from nrepl_py.evaluators.local import LocalEvaluator
 
     return LocalEvaluator.of(settings, settings.sandbox or policy.DEFAULT_TIER)
+
+
+def _have_descriptors() -> None:
+    """As many as we may: a session takes about six, and many systems give 1024 unless one asks. Sessions get a bound of
+    their own."""
+    try:
+        import resource
+    except ImportError:
+        return  # Windows, where nobody counts them
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

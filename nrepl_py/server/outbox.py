@@ -29,13 +29,14 @@ _ENVELOPE: Final = ("id", "session", "seq", "status", "event", "epoch", "late", 
 
 
 class Encoded:
-    """One message on its way to several connections: each codec's bytes are made once."""
+    """One message on its way to several connections: each codec's bytes are made once. `packed`: those of
+    MessagePack, where there are any already."""
 
     __slots__ = ("_message", "_whole")
 
-    def __init__(self, message: dict[str, Any]) -> None:
+    def __init__(self, message: dict[str, Any], packed: bytes | None = None) -> None:
         self._message = message
-        self._whole: dict[str, bytes] = {}
+        self._whole: dict[str, bytes] = {} if packed is None else {"msgpack": packed}
 
     def payload(self, codec: str, max_frame: int, max_value: int = 0) -> bytes:
         """The frame's payload for a client with these limits. Never raises: what cannot be encoded
@@ -67,23 +68,27 @@ def fit(message: dict[str, Any], limit: int, value_limit: int, codec: str) -> di
 class Outbox:
     """Frames waiting to be written to one connection."""
 
-    __slots__ = ("_first", "_pending", "_transport")
+    __slots__ = ("_bytes", "_first", "_pending", "_transport")
 
     def __init__(self, transport: WriteTransport, first: int) -> None:
         self._transport = transport
         self._first = first
         self._pending: list[bytes] = []
+        self._bytes = 0
 
     def put(self, payload: bytes) -> None:
         """Add one frame; it leaves with the next `flush`."""
-        self._pending += (header(self._first, len(payload)), payload)
+        size = len(payload)
+        self._pending += (header(self._first, size), payload)
+        self._bytes += size
 
     def flush(self) -> None:
         """Write all that waits."""
         if not self._pending:
             return
-        pending, self._pending = self._pending, []
-        if sum(map(len, pending)) <= JOIN_BYTES:
+        pending, size = self._pending, self._bytes
+        self._pending, self._bytes = [], 0
+        if size <= JOIN_BYTES:
             self._transport.write(b"".join(pending))
             return
         small: list[bytes] = []
@@ -100,6 +105,7 @@ class Outbox:
     def clear(self) -> None:
         """Forget all that waits: the connection is gone."""
         self._pending.clear()
+        self._bytes = 0
 
 
 def _encode(message: dict[str, Any], codec: str) -> bytes:

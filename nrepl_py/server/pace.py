@@ -21,10 +21,13 @@ class Pace:
 
     def take(self, now: float) -> float:
         """Spend a turn, where there is one; returns what `wait` does."""
-        wait = self.wait(now)
-        if not wait:
-            self._left -= 1
-        return wait
+        left = self._left + (now - self._at) * self._per_second
+        if left < 1:
+            return self.wait(now)
+        # For each message of each client: the whole of `wait`, where it need not be waited.
+        self._left = (left if left < self._burst else self._burst) - 1
+        self._at = now
+        return 0.0
 
 
 class Paces:

@@ -25,11 +25,13 @@ def to_request(message: dict[str, Any]) -> Request:
     """The request in a message. Raises `InvalidMessage` and `UnknownOp`."""
     op = message.get("op")
     kind = OPS.get(op) if isinstance(op, str) else None
-    if kind is None or valid_id(message) is None:
+    if kind is None:
         raise _no_request(message, op)
     try:
         request = msgspec.convert(message, kind)
     except msgspec.ValidationError:
+        if valid_id(message) is None:
+            raise _no_request(message, op) from None
         raise InvalidMessage(f"{op}: {_fault(kind, message)}") from None
     for name, value in message.items():
         if type(value) is str and not value.isascii() and not is_text(value):

@@ -15,6 +15,7 @@ from nrepl_py.evaluators.base import Ref, Said, WorkerEvent
 from nrepl_py.evaluators.frames import Ready
 from nrepl_py.limits import Limits
 from nrepl_py.ops import OPS, EvalOptions
+from nrepl_py.server import audience
 from nrepl_py.server.context import Asker, Connection, Context, Watch
 from nrepl_py.server.core import UNAUTHORIZED, Core
 from nrepl_py.server.handlers import HANDLERS
@@ -87,6 +88,7 @@ class Router:
         gone = self._context.connections.pop(connection, None)
         if gone is None:
             return []
+        self._context.full.discard(connection)
         if gone.principal is None:
             self._context.out.append(CancelTimer(("hello", connection)))
             return self._context.take()
@@ -94,22 +96,34 @@ class Router:
             session = self._registry.by_id[session_id]
             self._core.close(session, "disconnect")
         for session in self._registry.of(gone.principal.name):
-            if connection in session.stream.attached:
-                session.idle.touch()
-            session.stream.detach(connection)
-            session.hold()
+            audience.detach(self._context, session, connection)
+        for replay in list(gone.replays):  # of sessions that are closed
+            replay.end()
         return self._context.take()
 
     def congested(self, connection: int, full: bool) -> list[Instruction]:
-        """Its outbox is over (or again under) its bound: hold (or release) the workers it asked."""
+        """Its outbox is over its bound (or again under half of it): hold (or release) the workers it asked."""
         client = self._context.connections.get(connection)
         if client is None:
             return []
-        client.full = full
+        (self._context.full.add if full else self._context.full.discard)(connection)
         if client.principal is None:
             return []
         for session in self._registry.of(client.principal.name):
             session.hold()
+        return self._context.take()
+
+    def room(self, connection: int) -> list[Instruction]:
+        """Its outbox has room, as `Room` asked: it gets more of a log, of several in turn."""
+        client = self._context.connections.get(connection)
+        if client is None:
+            return []
+        client.waits = False
+        if client.replays:
+            client.replays[0].go_on()
+        if client.replays:
+            client.replays.rotate(-1)
+            self._context.ask_room(client)
         return self._context.take()
 
     def max_frame(self, connection: int) -> int:

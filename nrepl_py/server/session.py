@@ -58,22 +58,15 @@ class Session(Life):
         self._opening: OpenEval | None = None
         """The running eval, while nothing was said of it yet."""
         self._ticking = False
+        self._seen: OpenEval | None = None
+        """The same, at the last tick."""
         self._serial = 0
         self._recent: dict[int, tuple[str, int]] = {}
-        self._asker: int | None = None
         self._name_of: dict[str, Any] = {} if transient else {"session": self.id}
-
-    @property
-    def _most_output(self) -> int:
+        self._most_output = _least(spec.limits.output_bytes, context.limits.session_output_bytes)
         """Bytes an eval may write to its streams, or 0."""
-        bounds = (self.spec.limits.output_bytes, self._context.limits.session_output_bytes)
-        return min((bound for bound in bounds if bound), default=0)
-
-    @property
-    def _most_seconds(self) -> float:
+        self._most_seconds = _least(spec.limits.eval_seconds, context.limits.session_eval_seconds)
         """An eval may run, or 0."""
-        bounds = (self.spec.limits.eval_seconds, self._context.limits.session_eval_seconds)
-        return min((bound for bound in bounds if bound), default=0)
 
     # -- evals ----------------------------------------------------------------------------------
 
@@ -166,17 +159,30 @@ class Session(Life):
 
     def _run(self, eval: OpenEval) -> None:
         self.running = eval
-        self._asker = eval.asker
+        self.stream.staller = eval.asker
         self._context.watch.running(eval.asked)
         self._context.out.append(Tell(self.ref, eval.run))
         # That it has started is told with the first thing it says, or soon: a short eval is one message.
         self._opening = eval
         if not self._ticking:
-            self._ticking = True
-            self._context.out.append(SetTimer(("tick", self.id), self._context.limits.coalesce_seconds))
+            self._set_tick()
         self.hold()
         if eval.timeout is not None:
             self._context.out.append(SetTimer(("timeout", self.id, eval.run.serial), eval.timeout))
+
+    def _set_tick(self) -> None:
+        """Two ticks are the time an opening may wait. One timer for each eval would cost more than all else here."""
+        self._ticking, self._seen = True, self._opening
+        self._context.out.append(SetTimer(("tick", self.id), self._context.limits.coalesce_seconds / 2))
+
+    def _tick(self) -> None:
+        self._ticking = False
+        if self._opening is None:
+            return
+        if self._opening is self._seen:
+            self._open()
+        else:
+            self._set_tick()
 
     def _ladder(self, eval: OpenEval) -> Ladder:
         if eval.ladder is None:
@@ -346,8 +352,7 @@ class Session(Life):
         """A timer of this session's fired; one whose eval has ended means nothing."""
         eval = self.running
         if kind == "tick":
-            self._ticking = False
-            self._open()
+            self._tick()
         elif kind == "idle":
             self.cull()
         elif kind == "answer":
@@ -364,13 +369,28 @@ class Session(Life):
             else:
                 eval.ladder.give_up(number)
 
+    def take_over(self, connection: int) -> None:
+        """The evals of connections that are gone are this one's from now on, and the worker waits for it."""
+        here, stream = self._context.connections, self.stream
+        for eval in self.evals.values():
+            if eval.asker not in here:
+                eval.asker = connection
+        if stream.staller is not None and stream.staller not in here:
+            stream.staller = connection
+
     def hold(self) -> None:
-        """Stop reading the worker while the connection whose eval runs, or ran last, is full."""
-        asker = None if self._asker is None else self._context.connections.get(self._asker)
-        full = asker is not None and asker.full
-        if full != self._held and self.life == "ready":
-            self._held = full
-            self._context.out.append(Hold(self.ref, full))
+        """Stop reading the worker while the connection whose eval runs, or ran last, has not enough room for
+        more, or has yet to be sent what was said before it came."""
+        staller = self.stream.staller
+        held = staller in self._context.full or staller in self.stream.replays
+        if held != self._held and self.life == "ready":
+            self._held = held
+            self._context.out.append(Hold(self.ref, held))
+
+
+def _least(*bounds: float | None) -> float:
+    """The lowest of what is bounded at all, or 0."""
+    return min((bound for bound in bounds if bound), default=0)
 
 
 _REPORTS: Final[dict[type, Callable[[Session, Any], None]]] = {

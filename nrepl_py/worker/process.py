@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import faulthandler
+import functools
 import json
 import os
 import signal
@@ -61,7 +62,7 @@ class Process(Host):
         self._explain_crashes()
         sys.addaudithook(self._audit)
         os.register_at_fork(after_in_child=self._in_child)
-        self._find_fflush()
+        self._fflush = find_fflush()
 
     def _explain_crashes(self) -> None:
         """In the cause of death, and not on a stream of the user's."""
@@ -87,14 +88,6 @@ class Process(Host):
             os.dup2(2, self._word, inheritable=False)  # a child's crash is told where a plain interpreter would
             builtins.input = self._plain_input
             sys.stdin = open(os.devnull)  # noqa: SIM115 - stays open as long as the child lives
-
-    def _find_fflush(self) -> None:
-        try:
-            import ctypes
-
-            self._fflush = ctypes.CDLL(None).fflush
-        except (ImportError, OSError, AttributeError, TypeError):
-            self._fflush = None  # C code that buffers then flushes when it likes
 
     def replace_stdio(self, descriptors: List[int]) -> None:
         for target in (1, 2):
@@ -127,6 +120,19 @@ class Process(Host):
 
     def log(self, text: str) -> None:
         os.write(2, plain.text("nrepl-py worker: %s\n" % text))
+
+
+@functools.lru_cache(maxsize=None)
+def find_fflush() -> Optional[Callable[[Optional[int]], Any]]:
+    """C's; None where it cannot be called, and C code that buffers then flushes when it likes. Found once, for all that
+    are forked from here."""
+    try:
+        import ctypes
+
+        found: Callable[[Optional[int]], Any] = ctypes.CDLL(None).fflush
+        return found
+    except (ImportError, OSError, AttributeError, TypeError):
+        return None
 
 
 def _interrupt_signal() -> int:
@@ -162,7 +168,11 @@ def _surroundings(setup: Dict[str, Any], env: Dict[str, str]) -> None:
         _limit(setup["rlimits"])
     os.environ.clear()
     os.environ.update(env)
-    os.chdir(setup["cwd"])
+    try:
+        os.chdir(setup["cwd"])
+    except OSError as error:  # the router tells it with the failed start
+        os.write(2, plain.text("a session cannot work in %s: %s" % (setup["cwd"], error.strerror)))
+        os._exit(1)
     sys.path[:0] = ["", *setup["python-path"]]
 
 

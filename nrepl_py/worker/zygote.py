@@ -33,7 +33,8 @@ from .lineage import adopt_orphans, die_with_parent
 
 _PREIMPORT = (
     "ast", "asyncio", "cmd", "concurrent.futures", "contextvars", "ctypes", "dataclasses", "functools", "inspect",
-    "json", "linecache", "logging", "math", "random", "re", "subprocess", "tempfile", "threading", "traceback",
+    "json", "linecache", "logging", "math", "random", "re", "resource", "subprocess", "tempfile", "threading",
+    "traceback",
     "types", "typing", "uuid", "warnings",
 )  # fmt: skip
 # What most sessions import sooner or later: read once, shared by all.
@@ -86,6 +87,10 @@ def serve(sock: socket.socket) -> None:
         for name in (*_PREIMPORT, *request["preload"]):
             __import__(name)
         from . import clone, display, evaluate, failure, hooks, lend, main, plain, process, stdio, wire  # noqa: F401
+
+        process.find_fflush()
+        if request["confined"]:
+            from ..sandbox import restrict, session  # noqa: F401
     except BaseException:
         import traceback
 
@@ -142,7 +147,7 @@ class _Zygote:
             from ..sandbox import restrict, session
         if namespaced:
             ours = session.new_processes()
-        pid = os.fork()
+        pid = session.fork(confine) if namespaced else os.fork()
         if pid == 0:
             try:
                 router = descriptors.pop()

@@ -85,7 +85,7 @@ class Peer:
 
     def send(self, op: str, **fields: Any) -> str:
         """Send a request; `_` in field names stands for `-`. Gives its id."""
-        message = {"op": op, "id": f"t{next(self._numbers)}"}
+        message: Message = {"op": op, "id": f"t{next(self._numbers)}"}
         message |= {name.rstrip("_").replace("_", "-"): value for name, value in fields.items()}
         self.socket.send(json.dumps(message) if self.codec == "json" else msgpack.packb(message))
         return str(message["id"])

@@ -45,7 +45,7 @@ def test_invalid_message(any_peer: Peer, op: str, fields: dict[str, Any], says: 
     assert says in message
 
 
-@pytest.mark.parametrize("op", ["attach", "detach", "restart", "evall", ""])
+@pytest.mark.parametrize("op", ["restart", "evall", ""])
 def test_unknown_op(any_peer: Peer, op: str) -> None:
     code, message = refused(any_peer, op)
     assert code == "unknown-op"
@@ -129,7 +129,7 @@ def test_unparseable(local_server: Address, frame: str) -> None:
 
 def test_every_code_is_tested_somewhere() -> None:
     """`forbidden`, `quota-exceeded`, `no-capacity`, `unavailable`, `internal` need a server made for it:
-    see tests/server/test_router.py. `bad-since` belongs to `attach`, which is not there yet."""
+    see tests/server/test_router.py. `bad-since` is in test_attach.py."""
     here = {"invalid-message", "unknown-op", "unknown-session", "duplicate-id", "busy", "not-supported",
             "unsupported-version", "not-found", "unauthorized", "unparseable", "start-failed"}  # fmt: skip
     elsewhere = {"forbidden", "quota-exceeded", "no-capacity", "unavailable", "internal"}

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 PACKAGE = "nrepl_py.server"
 CORE = (
-    "log", "stream", "context", "ladder", "evals", "questions", "waiting", "crashes", "idle", "life",
-    "session", "registry", "core",
-    "handlers", "router",
+    "log", "stream", "audience", "context", "ladder", "evals", "questions", "waiting", "crashes", "idle", "life",
+    "session", "registry", "core", "handlers", "router",
 )  # fmt: skip
 
 
@@ -110,9 +109,9 @@ MUTANTS = [
     Mutant("an interrupt that kills gives up", "ladder", "if kill_after is None:", "if True:"),
     Mutant("an op does not keep a session", "core", "session.idle.touch()", "pass"),
     Mutant("an eval's end does not keep a session", "session", "self.idle.touch()", "pass"),
-    Mutant("who leaves does not keep a session", "router", "session.idle.touch()", "pass"),
+    Mutant("who leaves does not keep a session", "audience", "session.idle.touch()", "pass"),
     Mutant("a session that works is culled", "life", "self.idle.look(at_work or (", "self.idle.look(False or ("),
-    Mutant("a session is culled before its clients' eyes", "life", "bool(self.stream.attached) and", "False and"),
+    Mutant("a session is culled before its clients' eyes", "life", "bool(self.stream.clients) and", "False and"),
     Mutant("a session lives as long as it is looked at", "life", "not self.idle.whoever", "True"),
     Mutant("a session is culled without a word", "idle", "self._warned = True\n", "return 0\n"),
     Mutant("a notice is for all times", "idle", "self._warned = False\n\n    def look", "\n    def look"),
@@ -149,8 +148,54 @@ MUTANTS = [
     ),
     Mutant("the queue has no bound", "session", "len(self.queue) >= self", "len(self.queue) > self"),
     Mutant("an id in the log may be used again", "session", "or self.stream.log.holds(request.id)", ""),
+    Mutant("a replay is overtaken", "stream", " and asker not in self.replays", ""),
+    Mutant("a replay ends with its first portion", "stream", "if self.at == log.last_seq:", "if True:"),
+    Mutant(
+        "a replay ends one message early", "stream", "if self.at == log.last_seq:", "if self.at >= log.last_seq - 1:"
+    ),
+    Mutant("a gap is not said", "stream", "self.gap = True", "pass"),
+    Mutant(
+        "who has caught up is not shown what follows",
+        "stream",
+        "            self._stream.attach(self.asker.connection)",
+        "            pass",
+    ),
+    Mutant("attaching again shows it twice", "stream", "        stream.detach(asker.connection)\n", ""),
+    Mutant("who detaches is replayed to", "stream", "self.replays[connection].end()", "pass"),
+    Mutant(
+        "only one portion is sent",
+        "router",
+        "client.replays.rotate(-1)\n            self._context.ask_room(client)",
+        "pass",
+    ),
+    Mutant("a full observer is kept", "stream", "if context.full and not", "if False and not"),
+    Mutant("a full asker is dropped", "stream", "patient = {self.staller,", "patient = {None,"),
+    Mutant("late output waits for who asked long ago", "stream", 'None if "late" in message else asker}', "asker}"),
+    Mutant(
+        "a full observer holds the worker",
+        "session",
+        "held = staller in self._context.full",
+        "held = not self._context.full.isdisjoint(self.stream.attached)",
+    ),
+    Mutant("who catches up holds nobody", "session", " or staller in self.stream.replays", ""),
+    Mutant("who comes back is an observer", "audience", "session.take_over(connection)", "pass"),
+    Mutant("who looks on is waited for", "handlers", '"eval" in principal_of(client).capabilities', "True"),
+    Mutant("any number will do", "audience", "not 0 <= since <= stream.log.last_seq", "since < 0"),
+    Mutant(
+        "a number never reached is refused too late",
+        "audience",
+        "not 0 <= since <= stream.log.last_seq",
+        "not 0 <= since <= stream.log.last_seq + 1",
+    ),
+    Mutant(
+        "who leaves is not told of",
+        "audience",
+        "        session.stream.detach(connection)\n        _tell(context, session)",
+        "        session.stream.detach(connection)",
+    ),
+    Mutant("who comes again is told of", "audience", "    if new:\n", "    if True:\n"),
+    Mutant("a full connection holds nobody", "session", "if held != self._held", "if False"),
     Mutant("a restart does not count", "life", "epoch=self.ref.epoch + 1", "epoch=self.ref.epoch"),
-    Mutant("a full connection holds nobody", "session", "if full != self._held", "if False"),
     Mutant("closing leaves the worker", "life", "self._context.out.append(Stop(self.ref, grace))", "pass"),
     Mutant("the next eval is forgotten", "session", "        else:\n            self._next()", ""),
     Mutant(
@@ -180,7 +225,7 @@ MUTANTS = [
         "        self.watch.answered(asker, message)\n        if asker.connection in self.connections:\n",
         "        if asker.connection in self.connections:\n            self.watch.answered(asker, message)\n",
     ),
-    Mutant("it is sent to those who are gone", "stream", " and asker in self._context.connections", ""),
+    Mutant("it is sent to those who are gone", "stream", " and asker in context.connections", ""),
     Mutant("input is reversed", "evals", "self._input.popleft()", "self._input.pop()"),
     Mutant(
         "an interrupt waits for nothing",
@@ -250,6 +295,7 @@ def load(mutant: Mutant) -> Any:
     try:
         for name in names:
             del sys.modules[name]
+            delattr(package, name.rpartition(".")[2])
         return importlib.import_module(f"{PACKAGE}.router").Router
     finally:
         sys.meta_path.remove(finder)

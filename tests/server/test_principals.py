@@ -22,6 +22,7 @@ NEEDS: dict[str, set[str]] = {
     "hello": set(), "describe": set(), "ls-sessions": set(), "is-complete": set(),
     "clone": {"eval"}, "eval": {"eval"}, "load-file": {"eval"}, "interrupt": {"eval"}, "stdin": {"eval"},
     "restart": {"eval"}, "close": {"eval", "admin"},
+    "attach": {"eval", "observe"}, "detach": {"eval", "observe"},
     "completions": {"eval", "observe"}, "signature": {"eval", "observe"}, "lookup": {"eval", "observe"},
 }  # fmt: skip
 """Any one of these is enough for the op; for some a token is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nrepl_py import codec
 from nrepl_py.errors import NoCapacity, StartFailed
 from nrepl_py.evaluators.base import Ask, Run
 from nrepl_py.evaluators.frames import Answer, Display, End, Failure, Finished, NeedInput, Output, Ready, Value
@@ -31,15 +32,13 @@ def test_an_eval_runs_at_once_and_says_so(bench: Bench) -> None:
     assert isinstance(tell, do.Tell)
     assert isinstance(tell.message, Run)
     assert tell.message == Run(1, "a", "x.py", 3, 2, "m", "all", ("text/html",), True, tell.message.max_data)
-    assert started == do.Send(
-        (1,),
-        {
-            "id": "a",
-            "session": bench.session,
-            "started": {"code": "a", "file": "x.py", "line": 3, "client": None},
-            "seq": 2,
-        },
-    )
+    message = {
+        "id": "a",
+        "session": bench.session,
+        "started": {"code": "a", "file": "x.py", "line": 3, "client": None},
+        "seq": 2,
+    }
+    assert started == do.Send((1,), message, codec.encode(message, "msgpack"))
 
 
 def test_a_short_eval_is_one_message(bench: Bench) -> None:

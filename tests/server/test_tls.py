@@ -113,8 +113,8 @@ async def test_what_is_no_tls_reaches_nothing(tmp_path: Path) -> None:
 
 async def test_old_versions_of_tls_are_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
-        assert server.certificate is not None
-        assert server.certificate.context.minimum_version is ssl.TLSVersion.TLSv1_2
+        assert server.listeners.certificate is not None
+        assert server.listeners.certificate.context.minimum_version is ssl.TLSVersion.TLSv1_2
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context = trusting()
             context.minimum_version = context.maximum_version = version
@@ -162,7 +162,7 @@ async def test_beyond_the_bound_there_is_503_here_too(tmp_path: Path) -> None:
 async def test_who_cannot_be_accepted_is_a_moment_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "PAUSE_SECONDS", 0.01)
     async with serving(tmp_path) as server:
-        (listener,) = server._listeners
+        (listener,) = server.listeners._open
         real, failures = listener._loop, [OSError(24, "Too many open files")]  # type: ignore[union-attr]
 
         class Failing:
@@ -284,7 +284,7 @@ def test_one_file_may_hold_both(tmp_path: Path) -> None:
     issue(tmp_path)
     both = tmp_path / "both.pem"
     both.write_bytes((tmp_path / "key.pem").read_bytes() + (tmp_path / "cert.pem").read_bytes())
-    assert make_server(certfile=str(both)).certificate is not None
+    assert make_server(certfile=str(both)).listeners.certificate is not None
 
 
 # -- beyond loopback ------------------------------------------------------------------------------

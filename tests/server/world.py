@@ -22,10 +22,16 @@ from nrepl_py.server import instructions as do
 from nrepl_py.server.context import Asker, Watch
 from nrepl_py.server.principals import Principal
 
+from .seats import Seats
+
 ANN = Principal("ann", frozenset({"eval"}))
 BOB = Principal("bob", frozenset({"eval"}))
+EYE = Principal("ann", frozenset({"observe"}))
+LOOKS = ("attach", "detach", "completions", "signature", "lookup", "is-complete")
+"""What who may only observe may ask for."""
 LIMITS = Limits(
     max_queue_evals=3, max_open_questions=2, max_sessions_per_principal=3, max_stdin_bytes=1024,
+    log_bytes=12 << 10, outbox_bytes=16 << 10,
     session_idle_seconds=40, cull_notice_seconds=2, max_crashes_in_a_row=2, crash_seconds=6,
 )  # fmt: skip
 
@@ -99,6 +105,9 @@ class Request:
     fed: list[str] = field(default_factory=list)
     target: str | None = None
     gave_up: bool = False
+    refused: bool = False
+    asker: int = 0
+    """Who is told, and waited for: who asked, or came back for it."""
     kill_after: float | None = None
     kill_at: float | None = None
     """When the worker of this eval must be killed, at the latest."""
@@ -108,6 +117,9 @@ class Request:
     """The epoch in which a restart was asked for."""
     origin: str | None = None
     """The session of which it wants a copy."""
+
+    def __post_init__(self) -> None:
+        self.asker = self.connection
 
 
 class Witness(Watch):
@@ -140,6 +152,12 @@ class World:
         self.router = make_router(Router, watch=self.witness, monotonic=lambda: self.now)
         self.connections: dict[int, Principal | None] = {}
         self.full: set[int] = set()
+        self.rooms: set[int] = set()
+        """Connections that are to be told when they have room."""
+        self.dropped: set[int] = set()
+        self.seats = Seats()
+        self.stallers: dict[str, int] = {}
+        """Whose eval runs, or ran last, in each session."""
         self.workers: dict[Ref, Worker] = {}
         self.timers: dict[do.TimerKey, float] = {}
         """When each is due."""
@@ -175,7 +193,7 @@ class World:
                 self._die(ref)
         elif how % 4 == 2:
             for session in [session for session in self.sessions.values() if session.life != "closed"]:
-                connection = next((c for c, p in self.connections.items() if p and p.name == session.principal), None)
+                connection = next((c for c in self.connections if self._may(c, session)), None)
                 if connection is not None and not session.transient:
                     self._ask(connection, "close", session=session.id)
         self._settle()
@@ -201,7 +219,9 @@ class World:
             busy = [ref for ref, worker in self._alive() if worker.running is not None]
             asked = [ref for ref, worker in self._alive() if worker.questions]
             stopping = [ref for ref, worker in self._alive() if worker.up and worker.stopped]
-            if starting:
+            if self.rooms:
+                self._give_room(next(iter(self.rooms)))
+            elif starting:
                 self._worker_starts(0)
             elif stopping:
                 self._die(stopping[0])
@@ -226,19 +246,25 @@ class World:
         return self.number
 
     def _client_comes(self, n: int) -> None:
-        self._connect((ANN, BOB, None)[n % 3])
+        self._connect((ANN, BOB, None, EYE)[n % 4])
 
     def _client_goes(self, n: int) -> None:
         connection = self._connection(n)
         if connection is not None:
-            for session in self.sessions.values():
-                if connection in session.stream.attached:
-                    self._used(session.id)
-            del self.connections[connection]
-            self.full.discard(connection)
-            self._carry_out(self.router.disconnected(connection))
-            alone = [s.transient for s in self.router._registry.by_id.values() if s.transient]
-            assert all(asker.connection != connection for asker in alone), "an eval nobody can hear goes on"
+            self._leaves(connection)
+
+    def _leaves(self, connection: int) -> None:
+        for session in self.sessions.values():
+            if connection in session.stream.clients:
+                self._used(session.id)
+        del self.connections[connection]
+        self.full.discard(connection)
+        self.rooms.discard(connection)
+        self.dropped.discard(connection)
+        self.seats.leave(connection)
+        self._carry_out(self.router.disconnected(connection))
+        alone = [s.transient for s in self.router._registry.by_id.values() if s.transient]
+        assert all(asker.connection != connection for asker in alone), "an eval nobody can hear goes on"
 
     def _hello(self, n: int) -> None:
         connection = next((c for c, p in self.connections.items() if p is None), None)
@@ -283,7 +309,7 @@ class World:
         ids = list(session.evals) + [
             m["id"] for m in session.stream.log.since(session.stream.log.last_seq - 1) if "id" in m
         ]
-        connection = next((c for c, p in self.connections.items() if p and p.name == session.principal), None)
+        connection = next((c for c in self.connections if self._may(c, session)), None)
         if ids and connection is not None:
             message = {"op": "eval", "id": ids[n % len(ids)], "session": session.id, "code": "again"}
             self.asked[connection, message["id"]] += 1
@@ -291,6 +317,7 @@ class World:
             said = self.router.received(connection, message)
             assert len(said) == 1, "accepted twice"
             send = said[0]
+            assert isinstance(send, do.Send)
             assert send.connections == (connection,)
             assert send.message["status"] == ["error", "duplicate-id", "done"]
 
@@ -344,6 +371,52 @@ class World:
         connection, session = self._connection(n), self._session(n >> 2)
         if connection is not None and session is not None and n % 3 == 0:
             self._ask(connection, "close", session=session.id)
+
+    def _attach(self, n: int) -> None:
+        connection, session = self._connection(n), self._session(n >> 2)
+        if connection is None or session is None:
+            return
+        last = session.stream.log.last_seq
+        since = (None, 0, last // 2, last, last, last + 1, -1, None)[(n >> 4) % 8]
+        sees = self._sees(connection, session)
+        valid = sees and (since is None or 0 <= since <= last)
+        if valid:
+            self.number += 1
+            self.seats.take(
+                session.id, connection, last if since is None else since, live=False, request=f"r{self.number}"
+            )
+            self.number -= 1
+            if since is not None and self._may(connection, session):
+                self._take_over(connection, session)
+        fields = {} if since is None else {"since": since}
+        id = self._ask(connection, "attach", session=session.id, **fields)
+        assert self.requests[id].refused is not valid
+
+    def _take_over(self, connection: int, session: Any) -> None:
+        for id in session.evals:
+            if self.requests[id].asker not in self.connections:
+                self.requests[id].asker = connection
+        if self.stallers.get(session.id, connection) not in self.connections:
+            self.stallers[session.id] = connection
+
+    def _detach(self, n: int) -> None:
+        connection, session = self._connection(n), self._session(n >> 2)
+        if connection is not None and session is not None:
+            if self._sees(connection, session):
+                self.seats.leave(connection, session.id)
+            self._ask(connection, "detach", session=session.id)
+
+    def _room_comes(self, n: int) -> None:
+        waiting = sorted(self.rooms - self.full)
+        if waiting:
+            self._give_room(waiting[n % len(waiting)])
+
+    def _give_room(self, connection: int) -> None:
+        if connection in self.full:
+            self.full.discard(connection)
+            self._carry_out(self.router.congested(connection, False))
+        self.rooms.discard(connection)
+        self._carry_out(self.router.room(connection))
 
     def _restart(self, n: int) -> None:
         connection, session = self._connection(n), self._session(n >> 2)
@@ -478,7 +551,7 @@ class World:
         """What must become of an idle session now."""
         session, use = self.sessions[id], self.uses[id]
         at_work = session.evals or session.life in ("starting", "stopping")
-        if at_work or (session.stream.attached and not use.own):
+        if at_work or (session.stream.clients and not use.own):
             self._used(id)
             return None
         notice = min(LIMITS.cull_notice_seconds, use.idle / 10)
@@ -507,9 +580,12 @@ class World:
     def _alive(self) -> list[tuple[Ref, Worker]]:
         return [(ref, worker) for ref, worker in self.workers.items() if not worker.gone]
 
-    def _may(self, connection: int, session: Any) -> bool:
+    def _sees(self, connection: int, session: Any) -> bool:
         principal = self.connections[connection]
         return principal is not None and principal.name == session.principal
+
+    def _may(self, connection: int, session: Any) -> bool:
+        return self._sees(connection, session) and self.connections[connection] is not EYE
 
     def _ask(self, connection: int, op: str, target: str | None = None, **fields: Any) -> str:
         self.number += 1
@@ -529,7 +605,7 @@ class World:
             self.idles[id] = fields.get("idle")
         if session is not None:
             request.asked_in = session.ref.epoch
-            if self._may(connection, session):
+            if self._may(connection, session) or (self._sees(connection, session) and op in LOOKS):
                 self._used(session.id)
                 crashes = self.uses[session.id].crashes
                 self.uses[session.id].crashes *= op != "restart"
@@ -593,9 +669,13 @@ class World:
         for session in self.router._registry.by_id.values():
             if session.id not in self.sessions:
                 self.sessions[session.id] = session
-                own = None if session.transient else self.idles[session.waiting.clone.id]
+                own = None
+                if not session.transient:
+                    clone = session.waiting.clone
+                    self.seats.take(session.id, clone.connection, 0, live=True)
+                    own = self.idles[clone.id]
                 self.uses[session.id] = Use(own if own is not None else 40, own is not None, self.now)
-        self.sent_now: dict[int, tuple[int, ...]] = {}
+        self.seats.live.clear()
         self.ended_now: set[str] = set()
         self.claims: list[tuple[str, bool]] = []
         for instruction in instructions:
@@ -605,27 +685,43 @@ class World:
                 self._check_stream(session)
                 self._check_bounds(session)
         self._check_holds()
+        for connection in sorted(self.dropped):
+            if connection in self.dropped:
+                self._leaves(connection)
         self._check_workers()
         for target, ended in self.claims:
             assert self.requests[target].answered, "an interrupt was answered before its eval had ended"
             assert ended == (target in self.ended_now), "an interrupt was answered ahead of its eval's end"
 
     def _check_stream(self, session: Any) -> None:
-        log = session.stream.log
-        for message in log.since(self.seen.get(session.id, 0)):
-            seen = self.seen[session.id] = self.seen.get(session.id, 0) + 1
+        log, id = session.stream.log, session.id
+        for message in log.since(self.seen.get(id, 0)):
+            seen = self.seen[id] = self.seen.get(id, 0) + 1
             assert message["seq"] == seen, f"a hole before {message}"
-            assert message["session"] == session.id
-            to = set(session.stream.attached)
-            if message.get("id") in self.requests:
-                to.add(self.requests[message["id"]].connection)
-            sent = set(self.sent_now.get(id(message), ()))
-            assert sent <= to
-            assert "late" in message or sent == to & set(self.connections), f"{message} went to {sent}, not to {to}"
+            assert message["session"] == id
+            self.seats.said[id, seen] = message
+            if message.get("event") == "clients":
+                assert abs(message["count"] - self.seats.count[id]) == 1, "told of what is no news"
+                self.seats.count[id] = message["count"]
+            asker = self._asker(message)
+            sent = self.seats.live.get((id, seen), set())
+            strangers = {connection for connection in sent if (id, connection) not in self.seats.taken}
+            assert strangers <= {asker}, f"{message} went to {strangers}"
+            if (
+                asker in set(self.connections) - self.dropped
+                and (id, asker) not in self.seats.taken
+                and "late" not in message
+            ):
+                assert asker in sent, f"{message} did not go to {asker}"
             self._check_reply(message)
             if message.get("event") in ("culling", "closed", "died"):
                 self._check_event(session, message)
-        assert self.seen.get(session.id, 0) == log.last_seq
+        assert self.seen.get(id, 0) == log.last_seq
+        self.seats.check(id, log.last_seq, closed=session.life == "closed", leaving=self.dropped)
+
+    def _asker(self, message: dict[str, Any]) -> int | None:
+        request = self.requests.get(message.get("id", ""))
+        return request.asker if request else None
 
     def _check_event(self, session: Any, message: dict[str, Any]) -> None:
         use = self.uses[session.id]
@@ -637,7 +733,7 @@ class World:
         if not culled:
             return
         assert not session.evals, "it works"
-        assert use.own or not session.stream.attached, "somebody is there"
+        assert use.own or not session.stream.clients, "somebody is there"
         assert use.idle, "it is for ever"
         ends = message["event"] == "closed"
         assert use.warned == ends, "not said, or said twice"
@@ -668,7 +764,9 @@ class World:
         for session in self._ready():
             worker = self.workers.get(session.ref)
             if worker is not None and worker.running is not None and session.running is not None and not worker.gone:
-                assert worker.held == (session.running.asker in self.full), f"{session.ref} held: {worker.held}"
+                asker = self.requests[session.running.id].asker
+                wanted = asker in self.full or self.seats.replaying(session.id, asker)
+                assert worker.held == wanted, f"{session.ref} held: {worker.held}"
 
     def _check_reply(self, message: dict[str, Any]) -> None:
         """One message of a request, in the order in which it was said."""
@@ -687,6 +785,7 @@ class World:
         if "done" not in status:
             return
         request.answered = True
+        request.refused = "error" in status
         if "seq" in message and request.started and "session" in message:
             self._used(message["session"])
         assert status[-1] == "done"
@@ -718,11 +817,13 @@ class World:
         assert len(set(send.connections)) == len(send.connections), "sent twice"
         assert set(send.connections) <= set(self.connections), "sent to one that is gone"
         self.sent.append((send.connections, send.message))
-        self.sent_now[id(send.message)] = send.connections
         message = send.message
+        if "seq" in message and "session" in message and not self._seated(send):
+            return
         if "seq" in message and "done" in message.get("status", ()):
             self.ended_now.add(message["id"])
         if "seq" not in message:
+            self.seats.answer({"id": None} | message)
             self._check_reply(message)
         elif "session" not in message:
             request = self.requests[message["id"]]
@@ -730,6 +831,27 @@ class World:
             assert message["seq"] == seen
             assert send.connections == (request.connection,)
             self._check_reply(message)
+
+    def _seated(self, send: do.Send) -> bool:
+        """It is of a session's stream; whether it is said now, and not sent once more."""
+        message, session = send.message, send.message["session"]
+        new = {
+            self.seats.send(connection, message, self.sessions[session].stream.log.first_seq)
+            for connection in send.connections
+            if connection not in self.dropped
+        } or {True}
+        assert len(new) == 1
+        if new == {True}:
+            patient = {self.stallers.get(session), None if "late" in message else self._asker(message)}
+            assert not set(send.connections) & self.full - patient - self.dropped, (
+                "it piles up where nobody reads and nobody waits"
+            )
+        return new == {True}
+
+    def _room(self, room: do.Room) -> None:
+        assert room.connection not in self.rooms, "asked for twice"
+        assert room.connection in self.connections
+        self.rooms.add(room.connection)
 
     def _start(self, start: do.Start) -> None:
         ref = start.spec.ref
@@ -762,6 +884,7 @@ class World:
             assert all(order < request.order for order in before), "not in order"
             assert message.serial > worker.counted, "an eval of the original's has that number"
             worker.running = message.serial
+            self.stallers[tell.ref.id] = request.asker
             self.serials[tell.ref.id, message.serial] = message.code
         elif isinstance(message, Feed):
             if message.serial == worker.running:
@@ -801,6 +924,14 @@ class World:
         self.timers.pop(timer.key, None)
 
     def _disconnect(self, disconnect: do.Disconnect) -> None:
+        if disconnect.code == 4408:
+            assert disconnect.connection in self.full
+            mine = {id for id, staller in self.stallers.items() if staller == disconnect.connection}
+            watched = {id for id, connection in self.seats.taken if connection == disconnect.connection} - mine
+            asked = {r.session for r in self.requests.values() if r.asker == disconnect.connection} - mine
+            assert watched or asked, "it was dropped, and the worker could have waited for it"
+            self.dropped.add(disconnect.connection)
+            return
         assert disconnect.code == 4401
         assert self.connections[disconnect.connection] is None
 
@@ -812,6 +943,7 @@ def _bounds(n: int) -> dict[str, Any]:
 
 _DO: dict[type, Any] = {
     do.Send: World._send,
+    do.Room: World._room,
     do.Start: World._start,
     do.Tell: World._tell,
     do.Signal: World._signal,
@@ -829,15 +961,18 @@ _ACTIONS: list[Any] = [
     *[World._worker_finishes] * 4,
     *[World._worker_starts] * 3,
     *[World._interrupt] * 3,
-    *[World._timer_fires] * 2,
+    *[World._timer_fires] * 4,
     *[World._stdin] * 2,
     *[World._restart] * 2,
     *[World._worker_stops] * 2,
     *[World._introspect] * 2,
+    *[World._attach] * 3,
+    *[World._room_comes] * 2,
+    World._detach,
     World._worker_asks,
     World._worker_answers,
     World._worker_dies,
-    World._eval_alone,
+    *[World._eval_alone] * 3,
     World._interrupt_alone,
     World._eval_again,
     World._clone,

@@ -34,6 +34,7 @@ from nrepl_py.evaluators.bounds import Bounds
 from nrepl_py.evaluators.environment import PRIVATE_ENVIRONMENT, environment
 from nrepl_py.evaluators.family import Family
 from nrepl_py.evaluators.grants import Grants
+from nrepl_py.evaluators.interpreters import Interpreters
 from nrepl_py.evaluators.link import Link
 from nrepl_py.evaluators.machine import Machine
 from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
@@ -49,7 +50,6 @@ log = logging.getLogger(__name__)
 _INTERRUPT = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else None
 _LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
 _DYING_SECONDS = 5.0  # for a killed process to be gone; one that a broken device holds in the kernel never is
-_PROBE = "import sys;print(sys.implementation.name)"
 
 
 @dataclass(eq=False)
@@ -86,7 +86,6 @@ class LocalEvaluator:
         portable: bool = not _LINUX,
         policy: Policy | None = None,
     ) -> None:
-        self._python = python or sys.executable
         self._preload = preload
         self._max_workers = max_workers
         self._start_seconds = start_seconds
@@ -101,7 +100,7 @@ class LocalEvaluator:
         self._machine = Machine(self._bundle, self._policy.allow_degraded)
         self._bounds = Bounds()
         self._users = itertools.cycle(range(OWNER + 1, IDS))
-        self._implementations: dict[str, str] = {}
+        self._interpreters = Interpreters(python or sys.executable)
         self._sink: Sink = lambda event: None
 
     @classmethod
@@ -135,13 +134,13 @@ class LocalEvaluator:
         self._sink = sink
 
     async def open(self) -> None:
-        executable = self._resolve(None)
+        executable = self._interpreters.resolve(None)
         if self._policy.tier in BOUNDARIES:
             await self._check_machine()
         if why := self._policy.why_fresh():
             log.warning("sessions work in fresh directories, unless told where", extra={"why": why})
         confined = self._policy.tier in BOUNDARIES
-        if not self._portable and (confined or await self._implementation(executable) == "cpython"):
+        if not self._portable and (confined or await self._interpreters.implementation(executable) == "cpython"):
             with contextlib.suppress(NreplError):  # a policy that needs more to be said: the first start says it
                 confinement = self._policy.confine(Spec(Ref("", 0)))
                 self._zygotes.warm(Kind(executable, self._preload, *_view(confinement)))
@@ -159,7 +158,7 @@ class LocalEvaluator:
         if spec.origin is not None:
             return await self._clone(spec, spec.origin)
         confinement = await self._confinement(spec)
-        executable = self._resolve(spec.python)
+        executable = self._interpreters.resolve(spec.python)
         worker = self._worker(spec.ref, confinement)
         shown = confinement.view.read or confinement.view.write
         worker.family = Family(worker, self._left, OWNER if shown else self._unused_user())
@@ -175,7 +174,7 @@ class LocalEvaluator:
         if spec.python is not None and confinement.tier in BOUNDARIES:
             wanted = os.path.expanduser(spec.python)
             found = wanted if os.sep in wanted else shutil.which(wanted) or wanted
-            if os.path.abspath(found) != self._resolve(None):
+            if os.path.abspath(found) != self._interpreters.resolve(None):
                 self._policy.grants.check_python(os.path.abspath(found), spec.owner)
         return confinement
 
@@ -245,7 +244,7 @@ class LocalEvaluator:
         early = tuple(sorted(item for item in spec.env.items() if item[0].startswith(("LD_", "MALLOC_", "PYTHON"))))
         cold = self._portable or bool(early and not confined)
         # A confined interpreter is not even asked what it is: it may be a session's own work.
-        forked = confined or (not cold and await self._implementation(executable) == "cpython")
+        forked = confined or (not cold and await self._interpreters.implementation(executable) == "cpython")
         header: dict[str, object] = {
             "do": "setup",
             "cwd": worker.confinement.cwd or worker.family.home or WORKSPACE,
@@ -322,31 +321,6 @@ class LocalEvaluator:
         for worker in [worker for worker in self._workers.values() if worker.family.zygote is zygote]:
             worker.killed_by = worker.killed_by or "zygote"
             self._exited(worker, signal.SIGKILL)
-
-    async def _implementation(self, executable: str) -> str:
-        if executable == sys.executable:
-            return sys.implementation.name
-        if executable not in self._implementations:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    executable, "-I", "-S", "-c", _PROBE,
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                )  # fmt: skip
-            except OSError as error:
-                raise StartFailed(f"cannot run {executable}: {error.strerror or error}") from None
-            out, err = await process.communicate()
-            if process.returncode != 0:
-                text = err.decode("utf-8", "backslashreplace").strip()
-                raise StartFailed(f"{executable} ended with code {process.returncode}\n{text}".strip())
-            self._implementations[executable] = out.decode("utf-8", "replace").strip()
-        return self._implementations[executable]
-
-    def _resolve(self, python: str | None) -> str:
-        wanted = os.path.expanduser(python or self._python)
-        found = shutil.which(wanted)
-        if found is None:
-            raise StartFailed(f"no interpreter {wanted!r}: give a path, or a name on the server's PATH")
-        return os.path.abspath(found)
 
     async def _abandon(self, worker: _Worker) -> None:
         """A start that failed: nothing of it stays, and no event is told."""

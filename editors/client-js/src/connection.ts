@@ -53,6 +53,7 @@ export class Connection {
   readonly #requests: Requests;
   readonly #streams = new Streams();
   readonly #attaching = new Map<string, Attaching>();
+  readonly #leaving = new Map<string, Stream>();
   #greeting: string | undefined;
   #outgoing: Outgoing[] = [];
   #error: NreplError | undefined;
@@ -152,6 +153,7 @@ export class Connection {
     this.#phase = "down";
     this.#outgoing = [];
     this.#attaching.clear();
+    this.#leaving.clear();
     for (const stream of this.#streams.all) stream.lost();
     const largest = tooLarge ? this.#requests.largestUnanswered : undefined;
     if (largest) this.#end(largest.id, new NreplError("invalid-message", `${largest.request.op}: a message of ${largest.size} bytes is more than the server takes`));
@@ -178,12 +180,17 @@ export class Connection {
   received(message: Message, size = 0): void {
     const id = typeof message.id === "string" ? message.id : "";
     const attaching = this.#attaching.get(id);
+    const leaving = this.#leaving.get(id);
     const entry = this.#requests.get(id);
     if (id && id === this.#greeting) {
       this.#greeted(message);
     } else if (attaching) {
       this.#attaching.delete(id);
       this.#attached(attaching, message);
+    } else if (leaving) {
+      this.#leaving.delete(id);
+      leaving.moving = false;
+      this.#attachNew(leaving);
     } else if (typeof message.seq === "number" && typeof message.session === "string") {
       this.#streamed(message, message.seq, message.session, entry, size);
     } else if (entry) {
@@ -249,10 +256,13 @@ export class Connection {
 
   /** Leave a session that was attached only because its evals outlived their connection, or for followers who left. */
   #settle(stream: Stream): void {
-    const needed = stream.wanted || stream.attaching || stream.places.size > 0;
+    const needed = stream.wanted || stream.moving || stream.places.size > 0;
     if (this.#phase !== "up" || !stream.attached || needed || this.#evals(stream).some((entry) => entry.again)) return;
     stream.attached = stream.contiguous = false;
-    this.#outgoing.push({ op: "detach", id: this.#requests.newId(), session: stream.ref });
+    stream.moving = true;
+    const id = this.#requests.newId();
+    this.#leaving.set(id, stream);
+    this.#outgoing.push({ op: "detach", id, session: stream.ref });
   }
 
   /** A message of a session's stream. `entry`: of the request it names. */
@@ -312,7 +322,7 @@ export class Connection {
 
   /** Attach for those that no `attach` of this connection covers. */
   #attachNew(stream: Stream): void {
-    if (this.#phase !== "up" || stream.attaching) return;
+    if (this.#phase !== "up" || stream.moving) return;
     if ([...stream.places].some((place) => !place.asked)) this.#attach(stream, false);
   }
 
@@ -324,7 +334,7 @@ export class Connection {
       place.seeking ||= live && !place.asked;
       place.asked = true;
     }
-    stream.attaching = true;
+    stream.moving = true;
     stream.resuming ||= resume;
     stream.contiguous ||= resume;
     const id = this.#requests.newId();
@@ -343,7 +353,7 @@ export class Connection {
     const gap = stream.gapped || (reply.status ?? []).includes("replay-gap");
     stream.seen = Math.max(stream.seen, last);
     stream.attached = stream.contiguous = true;
-    stream.attaching = false;
+    stream.moving = false;
     for (const place of attaching.places) if (stream.places.has(place)) place.answered(reply, last);
     if (attaching.resume) this.#resumed(stream, gap, reply);
     this.#attachNew(stream);
@@ -381,7 +391,7 @@ export class Connection {
   }
 
   #unattached({ stream, places, resume }: Attaching, error: NreplError): void {
-    stream.attaching = false;
+    stream.moving = false;
     for (const place of places) if (!place.attached && stream.places.delete(place)) place.follower.end(error);
     if (!resume) {
       this.#attachNew(stream);

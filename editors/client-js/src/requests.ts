@@ -19,6 +19,11 @@ const AGAIN = new Set([
 ]);
 const EVALS = new Set(["eval", "load-file"]);
 
+/** Stands in an eval's messages for those that are gone. */
+export interface GapMessage extends Message {
+  missing: [from: number, to: number];
+}
+
 export class Entry {
   readonly request: Outgoing;
   readonly handler: Handler;
@@ -35,7 +40,7 @@ export class Entry {
   /** An eval's: it waits for input. */
   waits = false;
   /** An eval's: nothing came of it since these messages went missing. */
-  #doubt: Message | undefined;
+  #doubt: GapMessage | undefined;
 
   constructor(request: Outgoing, handler: Handler, answers: string | undefined) {
     this.request = request;
@@ -81,9 +86,10 @@ export class Entry {
   }
 
   /** Messages of its session are gone, as `gap` says: some of its own, if it had begun. */
-  missed(gap: Message): void {
+  missed(gap: GapMessage): void {
     if (!this.heard && !this.again) return; // it was asked for on this connection, where nothing is missed
-    this.#doubt = gap;
+    const from = this.heard ? gap.missing[0] : (this.#doubt ?? gap).missing[0];
+    this.#doubt = { ...gap, missing: [from, gap.missing[1]] };
     if (this.heard) this.handler.message(gap, 0);
   }
 

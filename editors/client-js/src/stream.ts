@@ -79,9 +79,9 @@ export class Stream {
   attached = false;
   /** From `seen` on every number will come, so that a hole is a loss. */
   contiguous = false;
-  /** An `attach` is not answered yet. Another one waits for that, so that each replay is known from the other. */
-  attaching = false;
-  /** And it goes on after a lost connection: requests to this session wait for its end. */
+  /** An `attach` or `detach` is not answered yet. Another one waits for that, so that what each brings is known apart. */
+  moving = false;
+  /** It is an `attach` that goes on after a lost connection: requests to this session wait for its end. */
   resuming = false;
   /** A hole was found since then. */
   gapped = false;
@@ -100,7 +100,7 @@ export class Stream {
 
   /** The connection is gone. */
   lost(): void {
-    this.attached = this.contiguous = this.attaching = this.resuming = this.gapped = false;
+    this.attached = this.contiguous = this.moving = this.resuming = this.gapped = false;
     for (const place of this.places) place.asked = place.attached = place.seeking = false;
   }
 
@@ -116,7 +116,7 @@ export class Stream {
 
   /**
    * Whether a message may have been sent before a replay that was asked for just now: it is the next one
-   * of those that come live. `own`: it is of an eval of this connection, which comes without attaching.
+   * of those that come live. `own`: it is of an eval of this connection, which comes without moving.
    */
   mayBeLive(seq: number, own: boolean): boolean {
     return seq > this.seen && (this.contiguous ? seq === this.seen + 1 : own);
@@ -159,7 +159,7 @@ export class Streams {
     this.#streams.delete(ref);
     const stream = this.get(id);
     for (const place of named.places) stream.places.add(place);
-    stream.attaching ||= named.attaching;
+    stream.moving ||= named.moving;
     stream.resuming ||= named.resuming;
     stream.attached ||= named.attached;
   }

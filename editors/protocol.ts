@@ -7,6 +7,7 @@ export type Op =
   | "describe"
   | "clone"
   | "close"
+  | "restart"
   | "ls-sessions"
   | "attach"
   | "detach"
@@ -39,7 +40,8 @@ export type Status =
   | "still-running"
   | "interrupt-id-mismatch"
   | "session-idle"
-  | "oom";
+  | "oom"
+  | "cpu-limit";
 
 export type ErrorCode =
   | "unparseable"
@@ -65,6 +67,7 @@ export type Request =
   | DescribeRequest
   | CloneRequest
   | CloseRequest
+  | RestartRequest
   | LsSessionsRequest
   | AttachRequest
   | DetachRequest
@@ -84,6 +87,7 @@ export interface Replies {
   "describe": DescribeReply;
   "clone": CloneReply;
   "close": Reply;
+  "restart": RestartReply;
   "ls-sessions": SessionsReply;
   "attach": AttachReply;
   "detach": Reply;
@@ -157,6 +161,17 @@ export interface CloseRequest {
   session: string;
 }
 
+/** Give a session a fresh worker; open evals end with the old one. Answers when the new one is up. */
+export interface RestartRequest {
+  op: "restart";
+  /** chosen by the client; at most 128 characters */
+  id: string;
+  /** a session's id or name; at most 128 characters */
+  session: string;
+  /** a copy of that one; at most 128 characters */
+  from?: string | null;
+}
+
 /** List the principal's sessions, or everybody's. */
 export interface LsSessionsRequest {
   op: "ls-sessions";
@@ -200,9 +215,9 @@ export interface EvalRequest {
   mime?: string[];
   /** send the value as plain data too */
   data?: boolean;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** from its start until it is interrupted; ≥ 0, ≤ 31,536,000 */
   timeout?: number | null;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** from then until its worker is killed; ≥ 0, ≤ 31,536,000 */
   "kill-after"?: number | null;
   "allow-stdin"?: boolean;
   "store-history"?: boolean;
@@ -231,9 +246,9 @@ export interface LoadFileRequest {
   mime?: string[];
   /** send the value as plain data too */
   data?: boolean;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** from its start until it is interrupted; ≥ 0, ≤ 31,536,000 */
   timeout?: number | null;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** from then until its worker is killed; ≥ 0, ≤ 31,536,000 */
   "kill-after"?: number | null;
   "allow-stdin"?: boolean;
   "store-history"?: boolean;
@@ -255,7 +270,7 @@ export interface InterruptRequest {
   "interrupt-id"?: string | null;
   /** cancel the queue too */
   all?: boolean;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** until its worker is killed, if it still runs; ≥ 0, ≤ 31,536,000 */
   "kill-after"?: number | null;
 }
 
@@ -372,6 +387,16 @@ export interface DescribeReply {
 /**  */
 export interface CloneReply {
   "new-session": string;
+  info: Record<string, unknown>;
+  id: string;
+  session?: string;
+  status?: (Status | ErrorCode)[];
+  message?: string;
+}
+
+/**  */
+export interface RestartReply {
+  epoch: number;
   info: Record<string, unknown>;
   id: string;
   session?: string;

@@ -59,16 +59,30 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     allow_degraded: Annotated[bool, Meta(description="serve with less, where the machine cannot confine so far")] = (
         False
     )
+    # Of these, None is all for the owner of the server, who could do it himself, and nothing for others.
+    allow_read: Annotated[tuple[str, ...] | None, Meta(description="paths `cwd` and `sandbox.read` may name")] = None
+    allow_write: Annotated[tuple[str, ...] | None, Meta(description="paths `cwd` and `sandbox.write` may name")] = None
+    allow_pythons: Annotated[tuple[str, ...] | None, Meta(description="further interpreters `python` may name")] = None
+    allow_env: Annotated[tuple[str, ...] | None, Meta(description="variables `inherit-env` may name")] = None
     tokens: Annotated[str, Meta(min_length=1, description="file of further tokens, and what they allow")] | None = None
     certfile: Annotated[str, Meta(min_length=1, description="TLS certificate, PEM; reread on SIGHUP")] | None = None
     keyfile: Annotated[str, Meta(min_length=1, description="its key, where it is not in the same file")] | None = None
     allow_uids: Annotated[tuple[int, ...], Meta(description="further users the Unix socket is open to")] = ()
+    config: Annotated[str, Meta(description="the file of `--config`")] | None = None
     limits: Limits = Limits()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The server's own, as absolute paths: whoever could write to one of them could widen its policy, speak in its
+        name, or change what it notes."""
+        named = (self.connection_file, self.unix, self.tokens, self.certfile, self.keyfile, self.config)
+        return tuple(os.path.abspath(path) for path in (*named, self.log_file, self.audit_file) if path is not None)
 
 
 NOT_FOR_PROJECTS: Final = frozenset(
     ("host", "unix", "connection-file", "log-file", "allow-origins", "allow-hosts", "allow-uids", "insecure", "tokens",
-      "certfile", "keyfile", "audit-file", "audit-code", "sandbox", "network", "allow-degraded")
+      "certfile", "keyfile", "audit-file", "audit-code", "sandbox", "network", "allow-degraded", "allow-read",
+      "allow-write", "allow-pythons", "allow-env")
 )  # fmt: skip
 """Who may connect, and where the server writes: the user's own to say."""
 
@@ -95,10 +109,11 @@ def load(
     for layer in layers:
         limits |= layer.pop("limits", {})
         settings |= layer
-    return Settings(**settings, limits=Limits(**limits))
+    return Settings(**settings | {"config": config}, limits=Limits(**limits))
 
 
-_SETTINGS: Final = {field.encode_name: field for field in fields(Settings)}
+_SETTINGS: Final = {field.encode_name: field for field in fields(Settings) if field.name != "config"}
+_LISTS: Final = frozenset(name for name, field in _SETTINGS.items() if "tuple[" in str(field.type))
 _LIMITS: Final = {field.encode_name: field for field in fields(Limits)}
 
 
@@ -146,7 +161,7 @@ def _variables(environ: Mapping[str, str]) -> dict[str, Any]:
         if key == "limits" or key not in known:
             raise ConfigError(f"the environment: {variable} is no setting{_guess(key, {**_SETTINGS, **_LIMITS})}")
         field = known[key]
-        value = _list(text) if isinstance(field.default, tuple) else text
+        value = _list(text) if key in _LISTS else text
         into[field.name] = _value(value, field, "the environment", variable, strict=False)
     return layer | ({"limits": limits} if limits else {})
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 PROTOCOL_VERSION = 1
 SUBPROTOCOLS = {"nrepl.v1.json": "json", "nrepl.v1.msgpack": "msgpack"}
@@ -48,6 +48,7 @@ STATUSES: dict[str, str] = {
     "interrupt-id-mismatch": "the eval named is not open",
     "session-idle": "no eval was running",
     "oom": "the worker was killed for using too much memory",
+    "cpu-limit": "the worker was killed for using more processor time than its session may",
 }
 
 CAPABILITIES: dict[str, str] = {
@@ -224,6 +225,11 @@ class CloneReply(Reply):
     info: dict[str, Any]
 
 
+class RestartReply(Reply):
+    epoch: int
+    info: dict[str, Any]
+
+
 class SessionsReply(Reply):
     sessions: list[SessionInfo]
 
@@ -382,6 +388,18 @@ class Close(Request, kw_only=True, tag="close"):
     session: SessionRef
 
 
+class Restart(Request, kw_only=True, tag="restart"):
+    """Give a session a fresh worker; open evals end with the old one. Answers when the new one is up."""
+
+    statuses = ("done", "session-closed")
+    errors = ("unknown-session", "start-failed", "no-capacity", "busy", "not-supported")
+    reply = RestartReply
+    capability = "eval"
+
+    session: SessionRef
+    from_: Annotated[SessionRef, Meta(description="a copy of that one")] | None = field(default=None, name="from")
+
+
 class LsSessions(Request, kw_only=True, tag="ls-sessions"):
     """List the principal's sessions, or everybody's."""
 
@@ -419,6 +437,7 @@ class EvalOptions(Request, kw_only=True):
     statuses = (
         "need-input", "input-done", "done", "eval-error", "interrupted", "timeout", "output-limit", "cancelled",
         "truncated", "not-plain", "exit", "session-died", "session-restarted", "session-closed", "oom",
+        "cpu-limit",
     )  # fmt: skip
     errors = (
         "unknown-session", "duplicate-id", "busy", "quota-exceeded", "start-failed", "no-capacity", "not-supported",
@@ -431,8 +450,8 @@ class EvalOptions(Request, kw_only=True):
     module: Annotated[str, Meta(max_length=512, description='an imported module, or "auto"')] | None = None
     mime: Annotated[list[MimeType], Meta(max_length=64, description="types wanted beside the text")] = []
     data: Annotated[bool, Meta(description="send the value as plain data too")] = False
-    timeout: Seconds | None = None
-    kill_after: Seconds | None = None
+    timeout: Annotated[Seconds, Meta(description="from its start until it is interrupted")] | None = None
+    kill_after: Annotated[Seconds, Meta(description="from then until its worker is killed")] | None = None
     allow_stdin: bool = True
     store_history: bool = True
     print_quota: Annotated[int, Meta(ge=0, description="bytes of one value's text")] = 1 << 20
@@ -457,7 +476,10 @@ class LoadFile(EvalOptions, kw_only=True, tag="load-file"):
 class Interrupt(Request, kw_only=True, tag="interrupt"):
     """Stop an eval: the one named, else the running one. Answers when it has ended."""
 
-    statuses = ("done", "interrupt-id-mismatch", "session-idle", "still-running")
+    statuses = (
+        "done", "interrupt-id-mismatch", "session-idle", "still-running", "session-died", "session-restarted",
+        "session-closed",
+    )  # fmt: skip
     errors = ("unknown-session", "not-supported", "invalid-message")
     reply = InterruptReply
     capability = "eval"
@@ -465,7 +487,7 @@ class Interrupt(Request, kw_only=True, tag="interrupt"):
     session: SessionRef | None = None
     interrupt_id: Id | None = None
     all: Annotated[bool, Meta(description="cancel the queue too")] = False
-    kill_after: Seconds | None = None
+    kill_after: Annotated[Seconds, Meta(description="until its worker is killed, if it still runs")] | None = None
 
 
 class Stdin(Request, kw_only=True, tag="stdin"):

@@ -72,6 +72,7 @@ ASIDE = (
     ),
     *(f"nrepl_py.server.{name}" for name in ("door", "pace", "peers")),  # with the line above, a program's
     *(f"nrepl_py.server.{name}" for name in ("audit", "counters", "metrics", "observers")),  # who watches
+    *(f"nrepl_py.server.{name}" for name in ("life", "waiting")),  # how a session's worker comes and goes
     *(f"nrepl_py.worker.{name}" for name in ("boot", "zygote", "hooks", "children", "lend", "hosted")),
     # the last line: how an interpreter is started and settled
 )

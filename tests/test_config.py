@@ -116,6 +116,7 @@ def test_a_project_cannot_say_who_may_connect_or_where_we_write(tmp_path: Path, 
         "network": '"host"',
         "allow-degraded": "true",
         "allow-uids": "[1]",
+        **dict.fromkeys(("allow-read", "allow-write", "allow-pythons", "allow-env"), '["x"]'),
     }.get(key, '"x"')
     project(tmp_path, f"{key} = {value}")
     with pytest.raises(ConfigError, match=f"'{key}' cannot be set by a project"):
@@ -138,3 +139,17 @@ def test_every_setting_says_what_it_is() -> None:
     for field in msgspec.structs.fields(Settings):
         if field.name != "limits":
             assert "description" in str(field.type), field.name
+
+
+def test_lists_come_from_everywhere(tmp_path: Path) -> None:
+    found = load_in(tmp_path, {"allow_read": ["/a"]}, NREPL_PY_ALLOW_WRITE="/b, /c")
+    assert (found.allow_read, found.allow_write, found.allow_env) == (("/a",), ("/b", "/c"), None)
+
+
+def test_the_servers_own_files_are_known(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('log-file = "log"')
+    found = load_in(tmp_path, {"unix": "/run/s"}, config=str(tmp_path / "own.toml"))
+    assert found.files == ("/run/s", str(tmp_path / "own.toml"), str(Path.cwd() / "log"))
+    with pytest.raises(ConfigError, match="no setting 'config'"):
+        (tmp_path / "own.toml").write_text('config = "x"')
+        load_in(tmp_path, config=str(tmp_path / "own.toml"))

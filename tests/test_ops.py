@@ -10,7 +10,8 @@ import pytest
 from nrepl_py import ops
 
 NAMES = [
-    "hello", "describe", "clone", "close", "ls-sessions", "attach", "detach", "eval", "load-file", "interrupt", "stdin",
+    "hello", "describe", "clone", "close", "restart", "ls-sessions", "attach", "detach", "eval", "load-file", "interrupt",
+    "stdin",
     "completions", "signature", "lookup", "is-complete",
 ]  # fmt: skip
 
@@ -19,6 +20,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "describe": {},
     "clone": {},
     "close": {"session": "s"},
+    "restart": {"session": "s"},
     "ls-sessions": {},
     "attach": {"session": "s"},
     "detach": {"session": "s"},

@@ -122,6 +122,11 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     add("--sandbox", choices=TIERS, metavar="TIER", help=f"how far sessions are confined: {', '.join(TIERS)}")
     add("--network", choices=("none", "host"), help="what confined sessions may have of the network (none)")
     add("--allow-degraded", action="store_true", default=None, help="serve with less where the machine cannot do that")
+    others = "repeatable (anything for you, nothing for others)"
+    add("--allow-read", action="append", metavar="PATH", help=f"what sessions may be given to read; {others}")
+    add("--allow-write", action="append", metavar="PATH", help=f"what sessions may be given to write to; {others}")
+    add("--allow-python", action="append", metavar="PATH", help=f"a further interpreter to choose; {others}")
+    add("--allow-env", action="append", metavar="NAME", help=f"a variable that sessions may inherit; {others}")
     add("--insecure", action="store_true", default=None, help="listen beyond this machine without TLS")
     add("--certfile", metavar="PATH", help="TLS certificate and what signed it, PEM; read again on SIGHUP")
     add("--keyfile", metavar="PATH", help="its key, where it is not in the same file")

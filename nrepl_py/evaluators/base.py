@@ -37,7 +37,8 @@ class Ref(NamedTuple):
 
 
 class Spec(Struct, frozen=True):
-    """What to start. `python`, `cwd`: None for the evaluator's own; `preload` comes on top of its own."""
+    """What to start. `python`, `cwd`: None for the evaluator's own; `preload` comes on top of its own; `owner`: whether
+    it is for the owner of the server, who may name what is his."""
 
     ref: Ref
     python: str | None = None
@@ -47,6 +48,7 @@ class Spec(Struct, frozen=True):
     preload: tuple[str, ...] = ()
     sandbox: Sandbox = Sandbox()
     limits: SessionLimits = SessionLimits()
+    owner: bool = True
 
 
 class Run(Struct, frozen=True, rename="kebab", omit_defaults=True, tag_field="do", tag="run"):
@@ -146,14 +148,16 @@ class Evaluator(Protocol):
         """Softly interrupt that eval, and no other; state is kept. False when the ref is gone."""
 
     def stages(self, ref: Ref, serial: int) -> tuple[str, ...]:
-        """What interrupting that eval has done so far: of `cancel`, `sigint`, in order."""
+        """What interrupting that eval has done so far: of `cancel`, `sigint`, in order. Can be asked as long as
+        the worker's end was not told, and while it is being told."""
 
     def memory(self, ref: Ref) -> int | None:
         """Resident bytes of the worker, where they can be had."""
 
     async def stop(self, ref: Ref, grace: float) -> bool:
-        """End the worker and all it started: ask, wait `grace` seconds, then kill. Idempotent;
-        True for the call that ended it. Its `Exited` is delivered before this returns."""
+        """End the worker and all it started: ask, wait `grace` seconds, then kill (or, without the capability
+        `kill`, cut it off). Idempotent; True for the call that ended it. Its end, and before it all it
+        had said, is delivered before this returns, within a bounded time."""
 
     async def aclose(self) -> None:
         """Stop everything and free what the evaluator holds."""

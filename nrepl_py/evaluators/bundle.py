@@ -19,7 +19,7 @@ def open_bundle() -> int:
     boot = sources.pop("worker.boot")
     # After the `from __future__` import, which must come first.
     script = boot.replace("SOURCES: Dict[str, str]", f"SOURCES: Dict[str, str] = {sources!r}", 1).encode()
-    return anonymous_file("nrepl-py-worker", script)
+    return sealed_file("nrepl-py-worker", script)
 
 
 def modules() -> dict[str, str]:
@@ -33,14 +33,25 @@ def modules() -> dict[str, str]:
     return found
 
 
-def anonymous_file(name: str, contents: bytes = b"") -> int:
-    """A descriptor of a file in memory, or of an unlinked temporary one where there is no memfd; at its beginning."""
+def anonymous_file(name: str) -> int:
+    """A descriptor of an empty file in memory, or of an unlinked temporary one where there is no memfd."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    else:
-        fd, path = tempfile.mkstemp(prefix=name)
-        os.unlink(path)
+        return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd, path = tempfile.mkstemp(prefix=name)
+    os.unlink(path)
+    return fd
+
+
+def sealed_file(name: str, contents: bytes) -> int:
+    """One that nobody can change any more, at its beginning: what it says is run outside of any sandbox, and it passes
+    through the hands of interpreters that are not ours."""
+    fd = anonymous_file(name)
     os.pwrite(fd, contents, 0)
+    if hasattr(os, "memfd_create"):  # where there is none, there is no sandbox either
+        import fcntl
+
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     return fd
 
 

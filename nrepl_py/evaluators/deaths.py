@@ -16,6 +16,8 @@ def cause(status: int, killed_by: str | None, ran_out: bool, stderr: str) -> Cau
         return Cause(kind="killed", by=killed_by, last_stderr=words)
     if ran_out:
         return Cause(kind="oom", signal="SIGKILL", last_stderr=words)
+    if code == -signal.SIGXCPU:
+        return Cause(kind="limit", signal="SIGXCPU", last_stderr=words)
     if code < 0:
         return Cause(kind="signal", signal=signal_name(-code), last_stderr=words)
     return Cause(kind="exit", code=code, last_stderr=words)

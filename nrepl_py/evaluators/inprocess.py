@@ -23,6 +23,8 @@ from nrepl_py.ops import Cause
 from nrepl_py.worker import hosted
 from nrepl_py.worker.lend import Lender
 
+_LEAST_GRACE_SECONDS = 0.5  # for an interrupted eval to end: cutting its thread off is no way to end it sooner
+
 
 @dataclass(eq=False)
 class _Session:
@@ -122,7 +124,7 @@ class InProcessEvaluator:
             self.interrupt(ref, session.serial)
         session.link.hang_up()
         try:
-            await asyncio.wait_for(session.gone.wait(), grace)
+            await asyncio.wait_for(session.gone.wait(), max(grace, _LEAST_GRACE_SECONDS))
         except TimeoutError:
             # A thread cannot be killed. It is cut off: what it still says reaches nobody.
             self._end(session, Exited(ref, Cause(kind="killed", by="router")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import shutil
@@ -25,23 +26,27 @@ from msgspec.structs import replace
 from nrepl_py import codec, lent
 from nrepl_py.config import Settings
 from nrepl_py.errors import NoCapacity, NreplError, StartFailed
-from nrepl_py.evaluators import bundle, cgroups, deaths, frames, machine, views
+from nrepl_py.evaluators import bounds, bundle, deaths, frames, machine, views
 from nrepl_py.evaluators.base import Exited, Lost, Ref, Said, Sink, Spec, ToWorker
-from nrepl_py.evaluators.cgroups import MemoryGroup
+from nrepl_py.evaluators.bounds import Bounds
+from nrepl_py.evaluators.cgroups import Group
 from nrepl_py.evaluators.environment import PRIVATE_ENVIRONMENT, environment
+from nrepl_py.evaluators.grants import Grants
 from nrepl_py.evaluators.link import Link
+from nrepl_py.evaluators.machine import Machine
 from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
 from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell
 from nrepl_py.evaluators.zygote import Zygote
 from nrepl_py.evaluators.zygotes import Kind, Zygotes
 from nrepl_py.ops import Cause
-from nrepl_py.sandbox.build import OWNER
+from nrepl_py.sandbox.build import IDS, OWNER
 from nrepl_py.sandbox.session import WORKSPACE
 
 log = logging.getLogger(__name__)
 
 _INTERRUPT = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else None
 _LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
+_DYING_SECONDS = 5.0  # for a killed process to be gone; one that a broken device holds in the kernel never is
 _PROBE = "import sys;print(sys.implementation.name)"
 
 
@@ -53,7 +58,10 @@ class _Worker:
     confinement: Confinement
     pid: int = 0
     pidfd: int = -1
-    memory: MemoryGroup | None = None
+    group: Group | None = None
+    user: int = OWNER
+    """Its user id in the zygote's namespace, where the server is root: one of its own, unless it has to write to what
+    others write to as well."""
     home: str | None = None
     """Its private directory on disk, where it has no namespace to keep one in."""
     init: int = -1
@@ -92,6 +100,9 @@ class LocalEvaluator:
         self._zygotes = Zygotes(self._bundle, start_seconds, self._zygote_gone)
         self._requested = self._policy.tier
         self._missing: list[machine.Missing] = []
+        self._machine = Machine(self._bundle, self._policy.allow_degraded)
+        self._bounds = Bounds()
+        self._users = itertools.cycle(range(OWNER + 1, IDS))
         self._implementations: dict[str, str] = {}
         self._sink: Sink = lambda event: None
 
@@ -99,7 +110,11 @@ class LocalEvaluator:
     def of(cls, settings: Settings, tier: str) -> LocalEvaluator:
         """As the settings have it, with sessions confined to `tier`."""
         network, degraded = settings.network == "host", settings.allow_degraded
-        policy = Policy(tier=tier, network=network, allow_degraded=degraded, limits=settings.limits)
+        grants = Grants(
+            read=settings.allow_read, write=settings.allow_write, pythons=settings.allow_pythons,
+            env=settings.allow_env, state=settings.files,
+        )  # fmt: skip
+        policy = Policy(tier=tier, network=network, allow_degraded=degraded, limits=settings.limits, grants=grants)
         return cls(settings.python, settings.preload, start_seconds=settings.limits.start_seconds, policy=policy)
 
     @property
@@ -125,6 +140,8 @@ class LocalEvaluator:
         executable = self._resolve(None)
         if self._policy.tier in BOUNDARIES:
             await self._check_machine()
+        if why := self._policy.why_fresh():
+            log.warning("sessions work in fresh directories, unless told where", extra={"why": why})
         confined = self._policy.tier in BOUNDARIES
         if not self._portable and (confined or await self._implementation(executable) == "cpython"):
             with contextlib.suppress(NreplError):  # a policy that needs more to be said: the first start says it
@@ -133,29 +150,31 @@ class LocalEvaluator:
 
     async def _check_machine(self) -> None:
         """Whether the policy's tier can be had. Raises `StartFailed`, unless less will do."""
-        probes = await machine.probe(self._bundle)
-        tier = self._policy.tier
-        self._missing = machine.missing(tier, probes)
-        if self._missing and not self._policy.allow_degraded:
-            lacks = "; ".join(f"{one.what}: {one.why} ({one.advice})" for one in self._missing)
-            best = machine.best(tier, probes)
-            raise StartFailed(
-                f"this machine cannot confine sessions to {tier!r}: {lacks}. Choose what it can with --sandbox {best}, "
-                "or pass --allow-degraded to serve with what there is; `nrepl-py doctor` says more"
-            )
-        self._policy = replace(self._policy, tier=machine.best(tier, probes))
+        tier, self._missing = await self._machine.best(self._policy.tier, "choose what it can with --sandbox")
+        self._policy = replace(self._policy, tier=tier)
 
     # -- starting
 
     async def start(self, spec: Spec) -> frames.Ready:
         if len(self._workers) >= self._max_workers:
             raise NoCapacity(f"{len(self._workers)} workers are running, as many as this server may; close a session")
+        asked = spec.sandbox.tier or self._requested
+        tier, missing = await self._machine.best(asked, "ask for")
+        confinement = self._policy.confine(replace(spec, sandbox=replace(spec.sandbox, tier=tier)))
+        if missing:
+            confinement = replace(confinement, lacks={"requested": asked, "missing": msgspec.to_builtins(missing)})
+        if spec.python is not None and confinement.tier in BOUNDARIES:
+            wanted = os.path.expanduser(spec.python)
+            found = wanted if os.sep in wanted else shutil.which(wanted) or wanted
+            if os.path.abspath(found) != self._resolve(None):
+                self._policy.grants.check_python(os.path.abspath(found), spec.owner)
         executable = self._resolve(spec.python)
-        confinement = self._policy.confine(spec)
         link = Link(
             on_report=lambda report: self._report(worker, report), on_broken=lambda why: self._broken(worker, why)
         )
         worker = _Worker(spec.ref, link, new_word(), confinement)
+        if not confinement.view.write:
+            worker.user = self._unused_user()
         self._workers[spec.ref] = worker
         try:
             async with asyncio.timeout(self._start_seconds):
@@ -166,6 +185,10 @@ class LocalEvaluator:
         finally:
             if not worker.ready.done() or worker.ready.cancelled() or worker.ready.exception() is not None:
                 await self._abandon(worker)
+
+    def _unused_user(self) -> int:
+        used = {worker.user for worker in self._workers.values()}
+        return next(id for id in self._users if id not in used)
 
     async def _launch(self, worker: _Worker, executable: str, spec: Spec) -> None:
         preload = tuple(dict.fromkeys((*self._preload, *spec.preload)))
@@ -211,25 +234,17 @@ class LocalEvaluator:
             os.close(null)
         worker.init = init[0] if init else -1
         worker.pid = _pid_of(worker.pidfd)
-        if confinement.tier in NAMESPACED and confinement.limits["memory-bytes"] and cgroups.available():
-            self._bound_memory(worker)
-
-    def _bound_memory(self, worker: _Worker) -> None:
-        """Of the session as a whole. Nothing of the user's runs in it yet: the worker waits for its setup."""
-        try:
-            group = worker.memory = MemoryGroup(
-                f"{worker.ref.id}-{worker.ref.epoch}", worker.confinement.limits["memory-bytes"]
+        bounds.rank(worker.pid, bounds.SESSION)
+        if confinement.tier in BOUNDARIES:
+            pids = [_pid_of(worker.init), worker.pid] if init else [worker.pid]
+            name, count = f"{worker.ref.id}-{worker.ref.epoch}", confinement.tier not in NAMESPACED
+            worker.group = self._bounds.bound(
+                name, pids, confinement.limits, count, lambda: self._out_of_memory(worker)
             )
-            for pid in (_pid_of(worker.init), worker.pid):
-                group.add(pid)
-        except OSError as error:
-            log.warning("memory is bounded for each process only", extra={"why": str(error)})
-            return
-        asyncio.get_running_loop().add_reader(group.event, self._out_of_memory, worker)
 
     def _out_of_memory(self, worker: _Worker) -> None:
         """The kernel ends one of its processes: end the session, rather than leave half of it."""
-        if worker.memory is not None and worker.memory.ran_out:
+        if worker.group is not None and worker.group.ran_out:
             self._kill(worker)
 
     @staticmethod
@@ -244,7 +259,7 @@ class LocalEvaluator:
                 "ptrace": True,
             }
         return {
-            "id": 0 if os.geteuid() else OWNER,
+            "id": 0 if os.geteuid() else worker.user,
             "network": confinement.network,
             "tmp": confinement.limits["tmp-bytes"],
             "families": ["unix", "inet", "inet6"],
@@ -264,6 +279,7 @@ class LocalEvaluator:
         except OSError as error:
             raise StartFailed(f"cannot run {executable}: {error.strerror or error}") from None
         worker.pid = worker.process.pid
+        bounds.rank(worker.pid, bounds.SESSION)
         loop = asyncio.get_running_loop()
         if self._portable:
             waiting = loop.run_in_executor(None, os.waitid, os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
@@ -372,12 +388,21 @@ class LocalEvaluator:
             await asyncio.wait_for(worker.gone.wait(), grace)
         except TimeoutError:
             self._kill(worker)
-            await worker.gone.wait()
+            await self._end_of(worker)
         return first
+
+    async def _end_of(self, worker: _Worker) -> None:
+        """Wait for one that was killed; no longer than a kernel may need for it, since others wait for us."""
+        try:
+            await asyncio.wait_for(worker.gone.wait(), _DYING_SECONDS)
+        except TimeoutError:
+            log.error("a worker does not end though it was killed; it is left to the system", extra={"pid": worker.pid})
+            self._end(worker, Lost(worker.ref, Cause(kind="lost", by="router", trace="it did not end when killed")))
 
     async def aclose(self) -> None:
         await asyncio.gather(*(self.stop(ref, 0.2) for ref in list(self._workers)))
         await self._zygotes.close()
+        await self._bounds.aclose()
         if self._bundle >= 0:
             os.close(self._bundle)
             self._bundle = -1
@@ -392,7 +417,7 @@ class LocalEvaluator:
     def _report(self, worker: _Worker, report: frames.Report) -> None:
         if isinstance(report, frames.Ready):
             if not worker.ready.done():
-                told = worker.confinement.described | {"memory-bound": "session" if worker.memory else "process"}
+                told = worker.confinement.described | {"memory-bound": "session" if worker.group else "process"}
                 worker.ready.set_result(replace(report, pid=worker.pid or report.pid, sandbox=told))
         elif worker.ready.done():
             self._sink(Said(worker.ref, report))
@@ -405,30 +430,37 @@ class LocalEvaluator:
         if worker.gone.is_set():
             return
         stderr = worker.link.last_words()
-        ran_out = worker.memory is not None and worker.memory.ran_out
-        ref, started = worker.ref, worker.ready.done()
-        self._forget(worker)
-        if not started:
+        ran_out = worker.group is not None and worker.group.ran_out
+        if not worker.ready.done():
+            self._forget(worker)
             worker.ready.set_exception(StartFailed(deaths.while_starting(status, stderr)))
         elif worker.killed_by == "start":
-            pass
+            self._forget(worker)
         elif worker.broken is not None:
-            self._sink(Lost(ref, Cause(kind="lost", by="router", last_stderr=stderr or None, trace=worker.broken)))
+            cause = Cause(kind="lost", by="router", last_stderr=stderr or None, trace=worker.broken)
+            self._end(worker, Lost(worker.ref, cause))
         else:
-            self._sink(Exited(ref, deaths.cause(status, worker.killed_by, ran_out, stderr)))
+            self._end(worker, Exited(worker.ref, deaths.cause(status, worker.killed_by, ran_out, stderr)))
+
+    def _end(self, worker: _Worker, event: Exited | Lost) -> None:
+        """Tell it, and then forget the worker: whoever is told may still ask what its interrupts have done."""
+        worker.gone.set()
+        self._sink(event)
+        self._forget(worker)
 
     def _forget(self, worker: _Worker) -> None:
         worker.gone.set()
         self._workers.pop(worker.ref, None)
         worker.link.close()
         os.close(worker.word)
+        if worker.process is not None and worker.pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(worker.pidfd)
         for pidfd in (worker.pidfd, worker.init):
             if pidfd >= 0:
                 os.close(pidfd)
         worker.pidfd = worker.init = -1
-        if worker.memory is not None:
-            asyncio.get_running_loop().remove_reader(worker.memory.event)
-            worker.memory.close()
+        if worker.group is not None:
+            self._bounds.release(worker.group)
         if worker.home is not None:
             shutil.rmtree(worker.home, ignore_errors=True)
         if worker.zygote is not None:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nrepl_py import connection_file
 from nrepl_py.errors import Forbidden, StartFailed
 from nrepl_py.evaluators import views
-from nrepl_py.evaluators.base import Spec
+from nrepl_py.evaluators.base import Ref, Spec
+from nrepl_py.evaluators.grants import Grants, real_path
 from nrepl_py.limits import Limits
 from nrepl_py.ops import TIERS, SessionLimits
 
@@ -39,13 +42,15 @@ EFFECTS: Final = {
 
 
 class Confinement(Struct, frozen=True):
-    """What one session gets. `cwd`: None for a fresh directory of its own. `limits`: each bound, 0 for none."""
+    """What one session gets. `cwd`: None for a fresh directory of its own. `limits`: each bound, 0 for none.
+    `lacks`: what was asked for and is missing, where this is less."""
 
     tier: str
     network: bool
     cwd: str | None
     view: views.View
     limits: dict[str, int]
+    lacks: dict[str, Any] = {}
 
     @property
     def rlimits(self) -> dict[str, int]:
@@ -65,6 +70,7 @@ class Confinement(Struct, frozen=True):
     def described(self) -> dict[str, Any]:
         """For `clone`'s `info`."""
         said: dict[str, Any] = {"tier": self.tier, "boundary": self.tier in BOUNDARIES, "effect": EFFECTS[self.tier]}
+        said |= self.lacks
         if self.tier in BOUNDARIES:
             said |= {"network": "host" if self.network else "none", "workspace": "cwd" if self.cwd else "fresh"}
             said["limits"] = self.limits
@@ -74,19 +80,22 @@ class Confinement(Struct, frozen=True):
 
 class Policy(Struct, frozen=True, kw_only=True):
     """The server's. `network`: whether sessions may have the machine's; `allow_degraded`: whether it may serve with
-    less than `tier`, where the machine cannot do it."""
+    less than `tier`, where the machine cannot do it; `grants`: what of the machine clients may name."""
 
     tier: str = "process"
     network: bool = False
     allow_degraded: bool = False
     limits: Limits = Limits()
+    grants: Grants = Grants()
+    given: dict[str, None] = field(default_factory=dict)
+    """Directories that sessions write to, or did: nothing there is what it seems."""
 
     def _limits(self, spec: Spec) -> dict[str, int]:
         bounds = msgspec.to_builtins(self.limits)
         bounds["session-memory-bytes"] = bounds["session-memory-bytes"] or _machine_memory() * 3 // 4
         asked = msgspec.to_builtins(spec.limits)
         fields = msgspec.structs.fields(SessionLimits)
-        names = [field.encode_name for field in fields if field.name not in _THE_ROUTERS]
+        names = [one.encode_name for one in fields if one.name not in _THE_ROUTERS]
         return {name: _least(asked.get(name, 0), bounds["session-" + name]) for name in names}
 
     def confine(self, spec: Spec) -> Confinement:
@@ -100,14 +109,20 @@ class Policy(Struct, frozen=True, kw_only=True):
             raise Forbidden("clone: this server gives sessions no network; its owner can, with --network host")
         if tier not in BOUNDARIES:
             return self._open(spec, tier, self._limits(spec))
-        state = [connection_file.runtime_directory()]
-        read = tuple(_existing(path) for path in asked.read)
-        write = [views.check(path, state) for path in asked.write]
-        cwd = self._cwd(spec, state)
+        if tier == "strict" and asked.network == "host":
+            raise Forbidden("clone: 'strict' gives a session no network but its own")
+        grants = self._in_force()
+        grants.check_env(spec.inherit_env, spec.owner)
+        read = [self._named(path, "sandbox.read", grants, spec.owner) for path in asked.read]
+        write = [self._named(path, "sandbox.write", grants, spec.owner, write=True) for path in asked.write]
+        cwd, writable = self._cwd(spec, tier, grants)
         if tier == "strict" and (cwd or write):
-            raise Forbidden("clone: 'strict' gives a session no directory to write to but a fresh one of its own")
-        view = views.View(read, tuple(dict.fromkeys([*write, *([cwd] if cwd else [])])))
-        return Confinement(tier, network, cwd, view, self._limits(spec))
+            raise Forbidden("clone: 'strict' gives a session no directory of the machine's to write to")
+        if cwd is not None:
+            (write if writable else read).append(cwd)
+        view = views.View(tuple(dict.fromkeys(read)), tuple(dict.fromkeys(write)))
+        self._remember(view.write)
+        return Confinement(tier, network and tier != "strict", cwd, view, self._limits(spec))
 
     @staticmethod
     def _open(spec: Spec, tier: str, limits: dict[str, int]) -> Confinement:
@@ -116,19 +131,59 @@ class Policy(Struct, frozen=True, kw_only=True):
             raise StartFailed(f"cwd is not a directory: {cwd!r}")
         return Confinement(tier, True, cwd, views.View(), limits)
 
-    def _cwd(self, spec: Spec, state: list[str]) -> str | None:
-        if spec.sandbox.workspace == "fresh":
-            return None
+    def _cwd(self, spec: Spec, tier: str, grants: Grants) -> tuple[str | None, bool]:
+        """Where it works, None for a fresh directory, and whether it may write there."""
+        if spec.sandbox.workspace == "fresh" or (tier == "strict" and spec.cwd is None):
+            return None, False
         if spec.cwd is not None:
-            return views.check(spec.cwd, state)
-        if spec.sandbox.tier == "strict" or self.tier == "strict":
+            writable = grants.may_write(real_path(spec.cwd, "cwd"), spec.owner)
+            return self._named(spec.cwd, "cwd", grants, spec.owner, write=writable, directory=True), writable
+        try:
+            writable = grants.may_write(os.getcwd(), spec.owner)
+            return self._named(os.getcwd(), "cwd", grants, spec.owner, write=writable), writable
+        except (Forbidden, StartFailed):
+            return None, False  # started from home, say: nobody asked for that directory
+
+    def why_fresh(self) -> str | None:
+        """Why sessions that name no directory cannot work in the server's own; None where they do, or never would."""
+        if self.tier not in BOUNDARIES or self.tier == "strict":
             return None
         try:
-            return views.check(os.getcwd(), state)
-        except StartFailed:
-            return None  # started from home, say: nobody asked for that directory
+            self._cwd(Spec(Ref("", 0), cwd=os.getcwd()), self.tier, self._in_force())
+        except (Forbidden, StartFailed) as error:
+            return error.message
+        return None
+
+    def _in_force(self) -> Grants:
+        return replace(self.grants, state=(connection_file.runtime_directory(), *self.grants.state))
+
+    def _named(
+        self, path: str, what: str, grants: Grants, owner: bool, *, write: bool = False, directory: bool = False
+    ) -> str:
+        """The real path of what a client named. Raises `Forbidden` where it may not, `StartFailed` where nobody may."""
+        # This first: whether there is something at a path is not for everybody to know.
+        if not (grants.may_write if write else grants.may_read)(real_path(path, what), owner):
+            raise Forbidden(
+                f"clone: you may not name {path!r} as {what}; the server's owner can allow it "
+                f"(--allow-{'write' if write else 'read'})"
+            )
+        real = grants.check(path, what, self._given(), write=write)
+        if (write or directory) and not os.path.isdir(real):
+            raise StartFailed(f"{what} is not a directory: {path!r}")
+        return real
+
+    def _given(self) -> list[str]:
+        return [os.getcwd(), *self.given]
+
+    def _remember(self, given: Iterable[str]) -> None:
+        for path in given:
+            self.given.pop(path, None)
+            self.given[path] = None
+        while len(self.given) > _MOST_GIVEN:
+            del self.given[next(iter(self.given))]
 
 
+_MOST_GIVEN: Final = 4096  # paths of some 100 bytes; four times as many as there are sessions
 _THE_ROUTERS = ("eval_seconds", "output_bytes")  # bounds that it keeps itself
 
 
@@ -139,9 +194,3 @@ def _machine_memory() -> int:
 def _least(*bounds: int) -> int:
     """The lowest bound, where 0 is none."""
     return min((bound for bound in bounds if bound), default=0)
-
-
-def _existing(path: str) -> str:
-    if "\0" in path or not os.path.exists(real := os.path.realpath(path)):
-        raise StartFailed(f"sandbox.read: there is no {path!r}")
-    return real

@@ -14,7 +14,6 @@ from typing import Any, Final
 from msgspec import Struct
 
 from nrepl_py import lent
-from nrepl_py.errors import StartFailed
 
 FIRST_ID: Final = 1_900_000_000
 """The first of the user ids a server that runs as root gives to sessions: above what systems and containers use."""
@@ -60,7 +59,7 @@ class View(Struct, frozen=True):
         for path in self.write:
             binds[path] = "rw"
         kept = _without_repeats(binds)
-        outside = [(path, target) for path, target in links if not _within(path, (bind for bind, _ in kept))]
+        outside = [(path, target) for path, target in links if not within(path, (bind for bind, _ in kept))]
         root = os.geteuid() == 0
         return {
             "root": root,
@@ -91,23 +90,10 @@ def prefixes(executable: str) -> list[str]:
 
 def _is_prefix(path: str) -> bool:
     """Whether Python is installed there, or a virtual environment made."""
-    if _within(os.path.realpath(os.path.expanduser("~")), (os.path.realpath(path),)):
+    if within(os.path.realpath(os.path.expanduser("~")), (os.path.realpath(path),)):
         return False
     landmarks = (os.path.join(glob.escape(path), "lib*", name, "os.py") for name in ("python3*", "pypy3*"))
     return os.path.isfile(os.path.join(path, "pyvenv.cfg")) or any(map(glob.glob, landmarks))
-
-
-def check(path: str, state: Iterable[str]) -> str:
-    """The real path of what a session may be given to write. Raises `StartFailed` where that would undo the sandbox."""
-    if "\0" in path or not os.path.isdir(real := os.path.realpath(path)):
-        raise StartFailed(f"cwd is not a directory: {path!r}")
-    home = os.path.realpath(os.path.expanduser("~"))
-    for secret, why in ((home, "the home directory"), *((place, "the server's own files") for place in state)):
-        if _within(os.path.realpath(secret), (real,)):
-            raise StartFailed(f"{path} holds {why}, which a session must not write to; choose a directory below it")
-    if _within(real, (*SYSTEM, "/dev", "/proc", "/sys", "/etc", "/boot", "/run")):
-        raise StartFailed(f"{path} belongs to the system, and a session must not write to it")
-    return real
 
 
 def _packages() -> list[str]:
@@ -121,13 +107,14 @@ def _without_repeats(binds: dict[str, str]) -> list[tuple[str, str]]:
     what may be written."""
     kept: list[tuple[str, str]] = []
     for path in sorted(binds):
-        above = [mode for parent, mode in kept if _within(path, (parent,))]
+        above = [mode for parent, mode in kept if within(path, (parent,))]
         if not above or above[-1] != binds[path]:
             kept.append((path, binds[path]))
     return kept
 
 
-def _within(path: str, parents: Iterable[str]) -> bool:
+def within(path: str, parents: Iterable[str]) -> bool:
+    """Whether it is one of these, or below one."""
     return any(path == parent or path.startswith(parent.rstrip("/") + "/") for parent in parents)
 
 

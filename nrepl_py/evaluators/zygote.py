@@ -17,7 +17,7 @@ import msgspec
 
 from nrepl_py import codec
 from nrepl_py.errors import StartFailed
-from nrepl_py.evaluators import bundle
+from nrepl_py.evaluators import bounds, bundle
 
 _MESSAGE = 64 << 10  # bytes of one datagram
 _MAX_PIDFDS = 2  # the worker's and its init's
@@ -54,10 +54,18 @@ class Zygote:
         self._stderr = bytearray()
 
     async def start(
-        self, executable: str, source: int, preload: list[str], env: dict[str, str], limit: float, plan: Plan | None
+        self,
+        executable: str,
+        source: int,
+        preload: list[str],
+        env: dict[str, str],
+        own: dict[str, str],
+        limit: float,
+        plan: Plan | None,
     ) -> None:
         """Returns once it can fork. Raises `StartFailed` with what the interpreter wrote to stderr. With a plan
-        it is confined first, and nothing of the interpreter's has run outside."""
+        it is confined first, and nothing of the interpreter's has run outside, nor been told `own`, what a client wants
+        in its environment beside `env`."""
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._sock.setblocking(False)
         errors, write = os.pipe()
@@ -66,11 +74,13 @@ class Zygote:
         command = bundle.command(executable, source, "zygote", theirs.fileno())
         inherited = [source, theirs.fileno()]
         if plan is not None:
-            inherited.append(bundle.anonymous_file("nrepl-py-plan", codec.to_json(plan(command))))
+            confined = codec.to_json(plan(command) | {"env": env | own})
+            inherited.append(bundle.sealed_file("nrepl-py-plan", confined))
             command = bundle.command(sys.executable, source, "confine", inherited[-1])
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, env=env, cwd="/",
+                command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, cwd="/",
+                env=env if plan is not None else env | own,
                 pass_fds=inherited, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
@@ -79,11 +89,13 @@ class Zygote:
             theirs.close()
             for fd in (write, *inherited[2:]):
                 os.close(fd)
+        if self._process is not None:
+            bounds.rank(self._process.pid, bounds.ZYGOTE)
         self._loop.add_reader(errors, self._read_errors)
         self._loop.add_reader(self._sock, self._read)
         try:
             with contextlib.suppress(OSError):
-                self._sock.send(codec.to_json({"preload": preload}))
+                self._sock.send(codec.to_json({"preload": preload, "confined": plan is not None}))
             async with asyncio.timeout(limit):
                 await self._ready
         except TimeoutError:

@@ -91,9 +91,11 @@ class Zygotes:
         zygote = Zygote(on_gone=lambda: self._on_gone(zygote))
         env = {name: value for name, value in os.environ.items() if is_base(name)}
         # One thread per BLAS: a threaded process cannot fork safely, nor enter a user namespace.
-        env |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **dict(kind.env)}
+        env |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         plan = None if kind.view is None else lambda argv: self._plan(kind, argv)
-        await zygote.start(kind.executable, self._source, list(kind.preload), env, self._start_seconds, plan)
+        await zygote.start(
+            kind.executable, self._source, list(kind.preload), env, dict(kind.env), self._start_seconds, plan
+        )
         return zygote
 
     def _plan(self, kind: Kind, argv: list[str]) -> dict[str, Any]:

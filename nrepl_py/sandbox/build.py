@@ -16,7 +16,8 @@ A plan is a JSON object (`evaluators/views.py` makes it; without `root` it is on
               [uid, gid] of the source's files, which sessions are to own (only as root)
     links     [path, target]: symbolic links
     files     path → text
-    argv      what to become
+    argv      what to become, and
+    env       its environment: what it is told may be a client's words, and we are outside still
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _second(plan: Dict[str, Any], ask: int, mapped: int) -> None:
         _die_with_parent()
         kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
         os.chdir("/")
-        os.execve(plan["argv"][0], plan["argv"], dict(os.environ))
+        os.execve(plan["argv"][0], plan["argv"], plan["env"])
     _end_like(child)
 
 

@@ -81,6 +81,20 @@ def restrict(
         os.close(ruleset)
 
 
+def scope(abi: int) -> bool:
+    """Keep this thread, and all it starts, from abstract Unix sockets and processes outside, and from nothing else;
+    whether this kernel can (from ABI 6). `system.no_new_privs` comes before. Raises OSError."""
+    scopes = _known(_SCOPES, abi)
+    if scopes:
+        attributes = struct.pack("=QQQ", 0, 0, scopes)
+        ruleset = system.syscall(_CREATE_RULESET, attributes, len(attributes), 0, what="landlock_create_ruleset")
+        try:
+            system.syscall(_RESTRICT_SELF, ruleset, 0, what="landlock_restrict_self")
+        finally:
+            os.close(ruleset)
+    return bool(scopes)
+
+
 def _known(since: Mapping[int, int], abi: int) -> int:
     return sum(rights for first, rights in since.items() if first <= abi)
 

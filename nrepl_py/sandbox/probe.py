@@ -30,7 +30,15 @@ def _namespaces() -> Optional[str]:
         real = [os.path.realpath(path) for path in ("/usr", "/lib", "/lib64") if os.path.exists(path)]
         binds = [(path, "ro", (0, 0) if root and path == "/usr" else None) for path in sorted(set(real))]
         links = [(path, os.readlink(path)) for path in ("/bin", "/lib", "/lib64") if os.path.islink(path)]
-        plan = {"root": root, "base": _FIRST_ID, "binds": binds, "links": links, "files": {}, "argv": _TRUE[:1]}
+        plan = {
+            "root": root,
+            "base": _FIRST_ID,
+            "binds": binds,
+            "links": links,
+            "files": {},
+            "argv": _TRUE[:1],
+            "env": {},
+        }
         read, write = os.pipe()
         os.write(write, json.dumps(plan).encode())
         os.close(write)

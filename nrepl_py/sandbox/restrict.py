@@ -8,7 +8,7 @@ each session restricts itself further, to its own private directory. A plan, and
     read, write   paths; what may be written may be read and executed too
     network       whether TCP and UDP may be used (of `confine` only)
     ptrace        whether its processes may trace each other (of `confine` only)
-    argv          what to become (of a plan only)
+    argv, env     what to become, and its environment (of a plan only)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def become(plan: Dict[str, Any]) -> None:
     """Restrict this process and become the plan's `argv`."""
     kernel.drop_capabilities()
     _files(plan, network=True, scoped=False)
-    os.execve(plan["argv"][0], plan["argv"], dict(os.environ))
+    os.execve(plan["argv"][0], plan["argv"], plan["env"])
 
 
 def restrict(confine: Dict[str, Any]) -> None:

@@ -86,6 +86,9 @@ TRACING = Group(
 
 CHECKED: Mapping[str, Numbers] = {
     "clone": (56, 220), "clone3": (435, 435), "ioctl": (16, 29), "socket": (41, 198), "socketpair": (53, 199),
+    "open": (2, None), "openat": (257, 56), "openat2": (437, 437), "creat": (85, None),
+    "mknod": (133, None), "mknodat": (259, 33),
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
 }  # fmt: skip
 """Decided by an argument, in `_checks`."""
 
@@ -96,6 +99,8 @@ FAMILIES = {"unix": 1, "inet": 2, "inet6": 10}
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 _X32 = 0x40000000  # and above: x86-64's second set of calls, for 32-bit pointers
 _CLONE_NEW = 0x7E020000  # NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET; clone(2) has no NEWTIME
+_SET_UID = 0o4000  # stat(2); a directory's or group's is harmless beside it, and is copied with directories
+_CREATING = 0o100 | 0o20000000  # open(2): O_CREAT, O_TMPFILE
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # ioctl_tty(2): type into a terminal; paste into a console
 
 # struct seccomp_data {int nr; u32 arch; u64 instruction_pointer, args[6];}: both machines are little-endian.
@@ -159,9 +164,26 @@ def _checks(families: Sequence[str]) -> Dict[str, _Block]:
         # What is typed into a terminal that others read too is run by them.
         "ioctl": [_argument(1), *_choose({_TIOCSTI: _refuse(errno.EPERM), _TIOCLINUX: _refuse(errno.EPERM)}, _allow())],
         "socket": [_argument(0), *_choose({FAMILIES[name]: _allow() for name in families}, refuse_family)],
+        # A program with it, in a directory of the machine's, gives whoever starts it outside the rights of its owner.
+        **{name: _without_set_uid(mode) for name, mode in _MODES.items()},
+        **{
+            name: [_argument(mode - 1), *_if(_ANY_BIT, _CREATING, _without_set_uid(mode), _allow())]
+            for name, mode in _OPENS.items()
+        },
+        # Its mode is behind a pointer. Without it programs take openat.
+        "openat2": _refuse(errno.ENOSYS),
         # A pair is connected to itself only; asyncio wakes its loop through one.
         "socketpair": [_argument(0), *_choose({FAMILIES["unix"]: _allow()}, refuse_family)],
     }
+
+
+_MODES = {"creat": 1, "mknod": 1, "mknodat": 2, "chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2}
+_OPENS = {"open": 2, "openat": 3}
+"""Which argument is the mode of a file; with the latter it is one only where a file is made, as the one before says."""
+
+
+def _without_set_uid(argument: int) -> _Block:
+    return [_argument(argument), *_if(_ANY_BIT, _SET_UID, _refuse(errno.EPERM), _allow())]
 
 
 def _choose(cases: Mapping[int, _Block], otherwise: _Block) -> _Block:

@@ -16,14 +16,15 @@ A request's `confine` (an object; `evaluators/views.py` makes it):
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import re
 import signal
 import socket
 import struct
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
-from . import build, kernel, seccomp
+from . import build, kernel, landlock, seccomp, system
 
 ID = 1000
 """The session's user and group id as it sees itself: that of the only user in its `/etc/passwd`."""
@@ -49,6 +50,23 @@ def old_processes(ours: int) -> None:
     """Later children are in our own pid namespace again."""
     kernel.setns(ours, kernel.NEWPID)
     os.close(ours)
+
+
+def fork(confine: Dict[str, Any]) -> int:
+    """As `os.fork`, for the child that becomes init: it is no thread's and no generator's, and what is done for those
+    after a fork would be most of the memory it has for itself."""
+    _filter(confine)  # made once, for all that are forked from here, as is the next
+    _bound()
+    return system.fork()
+
+
+@functools.lru_cache(maxsize=None)
+def _program(families: Tuple[str, ...], ptrace: bool) -> bytes:
+    return seccomp.program(machine=system.machine(), families=families, ptrace=ptrace)
+
+
+def _filter(confine: Dict[str, Any]) -> bytes:
+    return _program(tuple(confine["families"]), bool(confine["ptrace"]))
 
 
 def init(confine: Dict[str, Any], serve: Callable[[], None], tell: Callable[..., None], keep: List[int]) -> None:
@@ -83,7 +101,7 @@ def init(confine: Dict[str, Any], serve: Callable[[], None], tell: Callable[...,
 def _mount_private(size: int) -> None:
     kernel.unshare(kernel.NEWNS)
     # What is bound below a private directory is hidden by it, and bound again from its descriptor.
-    bound = [(path, os.open(path, os.O_PATH)) for path in _mount_points() if path.startswith(_BELOW_PRIVATE)]
+    bound = [(path, os.open(path, os.O_PATH)) for path in _bound()]
     bounds = (size, max(_LEAST_INODES, size // _BYTES_PER_INODE)) if size else (0, 0)
     options = "size=%d,nr_inodes=%d,mode=1777" % bounds
     for path in build.PRIVATE:
@@ -101,9 +119,12 @@ def _mount_private(size: int) -> None:
     kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
 
 
-def _mount_points() -> List[str]:
+@functools.lru_cache(maxsize=None)
+def _bound() -> List[str]:
+    """What is mounted below private directories, as it is for all that are forked from here."""
     with open("/proc/self/mountinfo", "rb") as file:
-        return [os.fsdecode(_OCTAL.sub(lambda m: bytes((int(m[1], 8),)), line.split()[4])) for line in file]
+        points = (os.fsdecode(_OCTAL.sub(lambda m: bytes((int(m[1], 8),)), line.split()[4])) for line in file)
+        return [path for path in points if path.startswith(_BELOW_PRIVATE)]
 
 
 def _become_nobody(confine: Dict[str, Any]) -> None:
@@ -137,4 +158,9 @@ def _lose_all_rights(confine: Dict[str, Any]) -> None:
     os.setsid()
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.drop_capabilities()
-    seccomp.install(seccomp.program(machine=os.uname().machine, families=confine["families"], ptrace=confine["ptrace"]))
+    families = confine["families"]
+    if confine["network"] and not landlock.scope(landlock.abi()):
+        # Abstract sockets of the machine's (a display's, a bus') lead out of here; where they cannot be kept apart,
+        # there are none at all.
+        families = [family for family in families if family != "unix"]
+    seccomp.install(_filter(dict(confine, families=families)))

@@ -67,6 +67,13 @@ def no_new_privs() -> None:
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def fork() -> int:
+    """fork(2), without what Python does in a child. For a process of one thread; the child must not start any."""
+    import ctypes
+
+    return _checked("fork", ctypes.PyDLL(None, use_errno=True).fork())  # which keeps the lock of the interpreter
+
+
 @functools.lru_cache(maxsize=None)
 def _libc() -> Any:
     try:

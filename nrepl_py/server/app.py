@@ -85,6 +85,7 @@ class Server:
             stages=evaluator.stages,
             memory=evaluator.memory,
             clock=time.time,
+            monotonic=time.monotonic,
             new_id=lambda: secrets.token_hex(8),
             check_token=self._check_token,
             on_bug=lambda where, bug: log.error("a bug in the router", exc_info=bug, extra={"where": where}),
@@ -289,7 +290,7 @@ class Server:
             connection.abort()
 
     def _send(self, send: instructions.Send) -> None:
-        encoded = Encoded(send.message)
+        encoded = Encoded(send.message, send.packed)
         for number in send.connections:
             connection = self._open.get(number)
             if connection is None:

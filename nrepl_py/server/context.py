@@ -98,6 +98,7 @@ class Context:
 
     limits: Limits
     clock: Callable[[], float]
+    monotonic: Callable[[], float]
     stages: Callable[[Ref, int], tuple[str, ...]]
     memory: Callable[[Ref], int | None]
     describe: Callable[[], dict[str, Any]]

@@ -68,9 +68,10 @@ class Core:
             preload=tuple(request.preload),
             sandbox=request.sandbox or Sandbox(),
             limits=self._limits(client, request.limits),
+            owner=principal_of(client).owner,
         )
         session = Session(self.context, spec, owner, name=request.name)
-        session.cloned_by = self.context.asker(client, request)
+        session.waiting.clone = self.context.asker(client, request)
         session.stream.attach(client.number)
         self.registry.add(session)
 
@@ -80,7 +81,8 @@ class Core:
         if self._is_full(client):
             raise Busy(f"eval: you have {self.registry.count(owner)} sessions; close one, or wait until an eval ends")
         self._check_tier(client, None)
-        spec = Spec(ref=Ref(self.new_id(), 1), limits=self._limits(client, None))
+        principal = principal_of(client)
+        spec = Spec(ref=Ref(self.new_id(), 1), limits=self._limits(client, None), owner=principal.owner)
         session = Session(self.context, spec, owner, transient=self.context.asker(client, request))
         session.submit(request, client)
         self.registry.add(session)

@@ -49,7 +49,8 @@ class Door:
         """Tokens that stood for nobody."""
         self.too_many = 0
         """More of them, from peers that had shown too many."""
-        self._owner = Principal(tokens.OWNER, frozenset(CAPABILITIES), token=tokens.OWNER, digest=tokens.digest(token))
+        digest = tokens.digest(token)
+        self._owner = Principal(tokens.OWNER, frozenset(CAPABILITIES), token=tokens.OWNER, digest=digest, owner=True)
         self._path = path
         self._changed = changed
         self._identity: tokens.Identity | None = None
@@ -121,4 +122,5 @@ class Door:
 def _principal(entry: tokens.Entry) -> Principal:
     tiers = None if entry.tiers is None else frozenset(entry.tiers)
     name = entry.principal or entry.name
-    return Principal(name, frozenset(entry.capabilities), entry.quota, tiers, entry.name, entry.sha256)
+    owner = name == tokens.OWNER  # by `--principal`, in a file that is the owner's alone
+    return Principal(name, frozenset(entry.capabilities), entry.quota, tiers, entry.name, entry.sha256, owner)

@@ -24,6 +24,7 @@ class OpenEval:
         "asker",
         "client",
         "id",
+        "kill_after",
         "ladder",
         "output_bytes",
         "run",
@@ -38,6 +39,7 @@ class OpenEval:
         self.asker = asked.connection
         self.client = asked.client.client
         self.timeout = request.timeout
+        self.kill_after = request.kill_after
         if most_seconds and (self.timeout is None or self.timeout > most_seconds):
             self.timeout = most_seconds
         self.output_bytes = 0

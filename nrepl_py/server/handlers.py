@@ -110,6 +110,15 @@ def close(core: Core, client: Connection, request: ops.Close) -> Fields:
     return done("session-closed", session=session.id)
 
 
+@handles(ops.Restart)
+def restart(core: Core, client: Connection, request: ops.Restart) -> Fields:
+    session = core.find(client, request.session)
+    if request.from_ is not None:
+        raise NotSupported("restart: 'from' is not supported by this version; without it the worker is a fresh one")
+    session.restart(core.context.asker(client, request))
+    return None
+
+
 @handles(ops.LsSessions)
 def ls_sessions(core: Core, client: Connection, request: ops.LsSessions) -> Fields:
     principal = principal_of(client)
@@ -155,7 +164,7 @@ def detach(core: Core, client: Connection, request: ops.Detach) -> Fields:
 
 @handles(ops.Eval, ops.LoadFile)
 def eval_(core: Core, client: Connection, request: ops.AnyEval) -> Fields:
-    _no_kill(request.kill_after)
+    _check_kill(core, request.kill_after)
     core.check_evals(client)
     if request.session is not None:
         core.find(client, request.session).submit(request, client)
@@ -168,7 +177,7 @@ def eval_(core: Core, client: Connection, request: ops.AnyEval) -> Fields:
 
 @handles(ops.Interrupt)
 def interrupt(core: Core, client: Connection, request: ops.Interrupt) -> Fields:
-    _no_kill(request.kill_after)
+    _check_kill(core, request.kill_after)
     if request.session is not None:
         session = core.find(client, request.session)
         head = {"session": session.id}
@@ -179,7 +188,8 @@ def interrupt(core: Core, client: Connection, request: ops.Interrupt) -> Fields:
     else:
         session = core.registry.by_id[client.transients[request.interrupt_id]]
         head = {}
-    outcome = session.interrupt(core.context.asker(client, request), request.interrupt_id, request.all)
+    asker = core.context.asker(client, request)
+    outcome = session.interrupt(asker, request.interrupt_id, request.all, request.kill_after)
     core.tidy(session)
     return None if outcome is None else head | done(*outcome, stages=[])
 
@@ -222,6 +232,6 @@ def is_complete(core: Core, client: Connection, request: ops.IsComplete) -> Fiel
     return done(**completeness.check(request.code))
 
 
-def _no_kill(kill_after: float | None) -> None:
-    if kill_after is not None:
-        raise NotSupported("'kill-after' is not supported by this version; 'close' ends a session and its worker")
+def _check_kill(core: Core, kill_after: float | None) -> None:
+    if kill_after is not None and "kill" not in core.capabilities:
+        raise NotSupported("'kill-after' cannot be had: this server's sessions are not processes that can be killed")

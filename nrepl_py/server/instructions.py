@@ -19,10 +19,11 @@ TOO_SLOW: Final = (4408, "too slow a reader; resume with attach")
 
 
 class Send(Struct, frozen=True):
-    """One message to some connections."""
+    """One message to some connections; `packed`: as MessagePack, where it was encoded already."""
 
     connections: tuple[int, ...]
     message: dict[str, Any]
+    packed: bytes | None = None
 
 
 class Room(Struct, frozen=True):

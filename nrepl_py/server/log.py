@@ -49,8 +49,9 @@ class Log:
         """Bytes kept."""
         return self._bytes
 
-    def append(self, message: dict[str, Any], size: int) -> None:
-        """Number the message and keep it; `size` is its payload's bytes. Older ones may go."""
+    def append(self, message: dict[str, Any], size: int) -> bytes | None:
+        """Number the message and keep it; `size` is its payload's bytes. Older ones may go. Returns it as
+        MessagePack, where it is kept so."""
         self.last_seq = message["seq"] = self.last_seq + 1
         id = message.get("id")
         if id is not None:
@@ -63,6 +64,7 @@ class Log:
         self._bytes += _weight(kept)
         while self._bytes > self._bound and len(self._kept) > 1:
             self._drop()
+        return kept if type(kept) is bytes else None
 
     def holds(self, id: str) -> bool:
         """Whether a message of the eval `id` is still kept."""

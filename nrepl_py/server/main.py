@@ -30,12 +30,15 @@ log = logging.getLogger(__name__)
 
 COLLECT_AFTER: Final = 10_000
 """New objects after which Python looks for cycles; its own 700 are some 20 evals'."""
+MAX_DESCRIPTORS = 1 << 16
+"""For ten thousand sessions; where there is no bound at all, some systems name a number of billions."""
 
 
 def main(settings: Settings, make_evaluator: Callable[[Settings], Evaluator] | None = None) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 2 where the server
     could not start, with the reason on stderr."""
     token = new_token()
+    _have_descriptors()
     if settings.tokens is None:
         settings = replace(settings, tokens=default_path())
     try:
@@ -178,6 +181,20 @@ def _local(settings: Settings) -> Evaluator:
     from nrepl_py.evaluators.local import LocalEvaluator
 
     return LocalEvaluator.of(settings, settings.sandbox or policy.DEFAULT_TIER)
+
+
+def _have_descriptors() -> None:
+    """As many as we may: a session takes about six, and many systems give 1024 unless one asks. Sessions get a bound of
+    their own."""
+    try:
+        import resource
+    except ImportError:
+        return  # Windows, where nobody counts them
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

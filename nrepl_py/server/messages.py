@@ -80,7 +80,8 @@ def end(message: dict[str, Any], report: End, stopped_by: str | None) -> None:
 
 def died(cause: Cause) -> dict[str, Any]:
     """Fields of the last reply to what was open when the worker died."""
-    status = ["session-died", "oom", "done"] if cause.kind == "oom" else ["session-died", "done"]
+    named = {"oom": ["oom"], "limit": ["cpu-limit"]}.get(cause.kind, [])
+    status = ["session-died", *named, "done"]
     return {"status": status, "cause": to_map(cause)}
 
 

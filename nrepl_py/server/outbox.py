@@ -29,13 +29,14 @@ _ENVELOPE: Final = ("id", "session", "seq", "status", "event", "epoch", "late", 
 
 
 class Encoded:
-    """One message on its way to several connections: each codec's bytes are made once."""
+    """One message on its way to several connections: each codec's bytes are made once. `packed`: those of
+    MessagePack, where there are any already."""
 
     __slots__ = ("_message", "_whole")
 
-    def __init__(self, message: dict[str, Any]) -> None:
+    def __init__(self, message: dict[str, Any], packed: bytes | None = None) -> None:
         self._message = message
-        self._whole: dict[str, bytes] = {}
+        self._whole: dict[str, bytes] = {} if packed is None else {"msgpack": packed}
 
     def payload(self, codec: str, max_frame: int, max_value: int = 0) -> bytes:
         """The frame's payload for a client with these limits. Never raises: what cannot be encoded

@@ -24,6 +24,8 @@ class Principal:
     """The name of the token that was shown; several may stand for one principal."""
     digest: str = ""
     """That token's hash: one made anew under the same name is another."""
+    owner: bool = False
+    """Whether it is who started the server."""
 
     def may(self, kind: type[Request]) -> bool:
         """Whether the capabilities allow the op."""

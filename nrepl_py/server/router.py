@@ -35,7 +35,8 @@ class Router:
 
     Connections are numbers chosen by the shell and never used twice. `defaults` holds `python`,
     `preload`, `versions` (for `describe` and `hello`) and `transports`. `on_bug` is told of
-    exceptions that are our fault, `watch` of every request's end and every session's life.
+    exceptions that are our fault, `watch` of every request's end and every session's life. `clock` tells
+    the time of day, `monotonic` seconds of a clock that never goes back.
     """
 
     def __init__(
@@ -47,13 +48,14 @@ class Router:
         stages: Callable[[Ref, int], tuple[str, ...]],
         memory: Callable[[Ref], int | None],
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         new_id: Callable[[], str],
         check_token: Callable[[str], Principal | None],
         defaults: dict[str, Any],
         on_bug: Callable[[str, BaseException], None] = _ignore,
         watch: Watch | None = None,
     ) -> None:
-        self._context = Context(limits, clock, stages, memory, evaluator_describe, watch or Watch())
+        self._context = Context(limits, clock, monotonic, stages, memory, evaluator_describe, watch or Watch())
         self._registry = Registry()
         self._core = Core(self._context, self._registry, new_id, check_token, evaluator_capabilities, defaults)
         self._limits = limits

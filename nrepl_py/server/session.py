@@ -1,25 +1,19 @@
-"""One session: its worker's life, its evals one after the other, and all that is promised of them.
-
-    starting ──ready──▶ ready ⇄ busy          evals queue in every state but `dead`, where the next
-       │                  │                   one starts a new worker: `starting`, epoch + 1
-       └──failed/died──▶ dead                 `close` leads from each of them to `closed`, for good
+"""One session: its evals one after the other, and all that is promised of them.
 
 Every eval accepted gets exactly one `done`, as its last message: `_finish` is the only place that
 says it. At most one runs, in order of arrival; what the worker says names evals by serial, and only
 the running one can say more than late output. A transient session has no name, no events and no
-second eval: it ends with its only one, and its messages carry no `session`.
+second eval: it ends with its only one, and its messages carry no `session`. The worker's own life,
+and with it the states of a session, is in `life.py`.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
-from msgspec.structs import replace
-
-from nrepl_py.errors import Busy, DuplicateId, NreplError, StartFailed, Unavailable, reply
-from nrepl_py.evaluators.base import Feed, Ref, Spec
+from nrepl_py.errors import Busy, DuplicateId, NreplError, Unavailable, reply
+from nrepl_py.evaluators.base import Feed, Spec
 from nrepl_py.evaluators.frames import (
     Answer,
     Display,
@@ -32,145 +26,38 @@ from nrepl_py.evaluators.frames import (
     Report,
     Value,
 )
-from nrepl_py.ops import AnyEval, Cause, Introspection
+from nrepl_py.ops import AnyEval, Introspection
 from nrepl_py.server import messages
 from nrepl_py.server.context import Asker, Connection, Context
 from nrepl_py.server.evals import OpenEval
-from nrepl_py.server.instructions import CancelTimer, Hold, SetTimer, Start, Stop, Tell
+from nrepl_py.server.instructions import CancelTimer, Hold, SetTimer, Stop, Tell
 from nrepl_py.server.ladder import Ladder
-from nrepl_py.server.questions import Questions
-from nrepl_py.server.stream import Stream
-
-Life: TypeAlias = Literal["starting", "ready", "dead", "closed"]
+from nrepl_py.server.life import CANCELLED, Life
 
 MAX_RECENT: Final = 1000
 """Ended evals whose late output still gets their id; a program that leaves more threads behind has
 bigger problems."""
 
-CLOSED: Final = {"status": ["session-closed", "done"]}
 
-
-class Session:
+class Session(Life):
     """One session's state; what it decides goes to `context.out`."""
 
     def __init__(
         self, context: Context, spec: Spec, principal: str, *, name: str | None = None, transient: Asker | None = None
     ) -> None:
-        self._context = context
-        self.spec = spec
-        self.id = spec.ref.id
-        self.principal = principal
-        self.name = name
-        self.transient = transient
-        """The one eval it was made for; None for a session that clients can name."""
-        self.life: Life = "starting"
-        self.info: Ready | None = None
-        self.created = self.last_active = context.clock()
-        self.cloned_by: Asker | None = None
-        """Whom to tell that it has started, while that is open."""
-        self.stream = Stream(context, 0 if transient else context.limits.log_bytes)
-        self.questions = Questions(context, self.id)
-        self.running: OpenEval | None = None
+        super().__init__(context, spec, principal, name, transient)
         self._opening: OpenEval | None = None
         """The running eval, while nothing was said of it yet."""
         self._ticking = False
         self._seen: OpenEval | None = None
         """The same, at the last tick."""
-        self.queue: deque[OpenEval] = deque()
-        self.evals: dict[str, OpenEval] = {}
-        """The running and the queued evals, by id."""
         self._serial = 0
         self._recent: dict[int, tuple[str, int]] = {}
-        self._held = False
         self._name_of: dict[str, Any] = {} if transient else {"session": self.id}
         self._most_output = _least(spec.limits.output_bytes, context.limits.session_output_bytes)
         """Bytes an eval may write to its streams, or 0."""
         self._most_seconds = _least(spec.limits.eval_seconds, context.limits.session_eval_seconds)
         """An eval may run, or 0."""
-        context.out.append(Start(spec))
-
-    @property
-    def ref(self) -> Ref:
-        return self.spec.ref
-
-    @property
-    def state(self) -> str:
-        """As `ls-sessions` says it."""
-        return "busy" if self.running is not None else self.life
-
-    @property
-    def orphan(self) -> bool:
-        """Whether nobody can know of it: who cloned it left before it was told, and it has no name."""
-        asker = self.cloned_by
-        return asker is not None and asker.connection not in self._context.connections and not (self.name or self.evals)
-
-    # -- the worker's life ----------------------------------------------------------------------
-
-    def ready(self, ready: Ready) -> None:
-        """The worker accepts evals."""
-        self.life = "ready"
-        self.info = ready
-        if self.cloned_by is not None:
-            info = messages.info(ready)
-            self._reply_clone({"new-session": self.id, "info": info, "status": ["done"]})
-        self._event("started" if self.ref.epoch == 1 else "restarted")
-        self._next()
-
-    def failed(self, error: NreplError) -> None:
-        """The worker did not come up: refuse the clone, or the evals that waited for it."""
-        first = self.ref.epoch == 1
-        self.life = "closed" if first else "dead"
-        if self.cloned_by is not None:
-            self._context.reply(self.cloned_by, reply(error, self.cloned_by.id))
-            self.cloned_by = None
-        for eval in self._drop_queue():
-            # The eval never began: a refusal, so not part of the stream, and its id stays free.
-            del self.evals[eval.id]
-            self._context.reply(eval.asked, reply(error, eval.id, None if self.transient else self.id))
-
-    def died(self, cause: Cause) -> None:
-        """The worker ended unasked: so does everything that was open."""
-        self._context.watch.died(cause)
-        if self.life == "starting":
-            self.failed(StartFailed(f"the interpreter ended while it started: {cause.last_stderr or cause.kind}"))
-            return
-        self.life = "closed" if self.transient else "dead"
-        self._held = False
-        self._end_all(messages.died(cause))
-        self._event("died", cause)
-
-    def close(self, by: str, grace: float) -> None:
-        """End it all, now."""
-        if self.cloned_by is not None:
-            error = StartFailed("the session was closed before it had started")
-            self._context.reply(self.cloned_by, reply(error, self.cloned_by.id))
-            self.cloned_by = None
-        if self.life == "ready":
-            # A worker that is still starting is stopped when it has started: see `Router.started`.
-            self._context.out.append(Stop(self.ref, grace))
-        self.life = "closed"
-        self._end_all(CLOSED)
-        self._event("closed", Cause(kind="killed", by=by))
-
-    def _restart(self) -> None:
-        self.life = "starting"
-        self.spec = replace(self.spec, ref=self.ref._replace(epoch=self.ref.epoch + 1))
-        self._context.out.append(Start(self.spec))
-
-    def _reply_clone(self, fields: dict[str, Any]) -> None:
-        assert self.cloned_by is not None
-        self._context.reply(self.cloned_by, {"id": self.cloned_by.id} | fields)
-        self.cloned_by = None
-
-    def _event(self, event: str, cause: Cause | None = None) -> None:
-        if self.transient:
-            return
-        self._context.watch.session(event, self.id, self.principal, cause)
-        self.tell(event, {} if cause is None else {"cause": messages.to_map(cause)})
-
-    def tell(self, event: str, fields: dict[str, Any]) -> None:
-        """Say that something has happened to the session."""
-        self._say({"session": self.id, "event": event, "epoch": self.ref.epoch} | fields, None)
 
     # -- evals ----------------------------------------------------------------------------------
 
@@ -192,14 +79,14 @@ class Session:
             return
         self.queue.append(eval)
         if self.life == "dead":
-            self._restart()
+            self._start_next()
 
     def feed(self, text: str, eval_id: str | None) -> bool:
         """Input for that eval, else for the running one; False where there is none. Raises `Busy`."""
         eval = self.running if eval_id is None else self.evals.get(eval_id)
         if eval is None:
             return False
-        if eval.waits:
+        if eval.waits and self.life == "ready":
             eval.waits = False
             self._context.out.append(Tell(self.ref, Feed(eval.run.serial, text)))
             self._say(self._head(eval.id) | {"status": ["input-done"]}, eval.asker)
@@ -207,7 +94,9 @@ class Session:
             eval.put(text, self._context.limits.max_stdin_bytes)
         return True
 
-    def interrupt(self, asker: Asker, eval_id: str | None, all: bool) -> list[str] | None:
+    def interrupt(
+        self, asker: Asker, eval_id: str | None, all: bool, kill_after: float | None = None
+    ) -> list[str] | None:
         """Stop that eval, else the running one, and with `all` the queue. None: `asker` is answered
         when the eval has ended; else the statuses to answer with now."""
         eval = self.running if eval_id is None else self.evals.get(eval_id)
@@ -218,20 +107,20 @@ class Session:
             self.queue.remove(eval)
             queued = [eval]
         for waiting in queued:
-            self._finish(waiting, {"status": ["cancelled", "done"]})
+            self._finish(waiting, CANCELLED)
         if self.transient and not self.evals:
             self.life = "closed"
         if eval is None:
             return [] if queued else ["session-idle"]
         if eval is not self.running:
             return []
-        self._ladder(eval).join(asker)
+        self._ladder(eval).join(asker, kill_after)
         return None
 
     def introspect(self, request: Introspection, asker: Asker) -> None:
         """Ask the worker, beside what runs. Raises `Unavailable` where there is none, and `Busy`."""
         if self.life != "ready":
-            why = "is starting; ask again" if self.life == "starting" else "is gone; the next eval starts a new one"
+            why = "is gone; the next eval starts a new one" if self.life == "dead" else "is starting; ask again"
             raise Unavailable(f"the session's worker {why}")
         self.questions.ask(self.ref, request, asker)
 
@@ -293,12 +182,19 @@ class Session:
         if eval.ladder is not None:
             eval.ladder.end(last)
 
-    def _end_all(self, last: dict[str, Any]) -> None:
+    def _end_running(self, last: dict[str, Any], told: dict[str, Any]) -> None:
         if self.running is not None:
-            self._finish_running(last, 0, last)
+            self._finish_running(last, 0, told)
+
+    def _end_queue(self, last: dict[str, Any]) -> None:
         for eval in self._drop_queue():
             self._finish(eval, last)
-        self.questions.end(last)
+
+    def _refuse_queue(self, error: NreplError) -> None:
+        for eval in self._drop_queue():
+            # The eval never began: a refusal, so not part of the stream, and its id stays free.
+            del self.evals[eval.id]
+            self._context.reply(eval.asked, reply(error, eval.id, None if self.transient else self.id))
 
     def _drop_queue(self) -> list[OpenEval]:
         queued = list(self.queue)
@@ -329,7 +225,7 @@ class Session:
     def said(self, report: Report) -> None:
         """One report of the current worker's. What does not fit the state is dropped: the worker
         runs foreign code and may say anything."""
-        if self.life == "ready":
+        if self.life == "ready" or (self.life == "stopping" and type(report) in _LAST_WORDS):
             _REPORTS[type(report)](self, report)
 
     def _output(self, report: Output) -> None:
@@ -353,7 +249,7 @@ class Session:
 
     def _stop_by(self, status: str, eval: OpenEval) -> None:
         eval.stopped_by = eval.stopped_by or status
-        self._ladder(eval).climb()
+        self._ladder(eval).climb(eval.kill_after)
 
     def _display(self, report: Display) -> None:
         if self._is_running(report.serial):
@@ -398,7 +294,7 @@ class Session:
         eval = self.running
         assert eval is not None
         size = messages.weight(report)
-        if end is None:
+        if end is None or self.life == "stopping":
             self._say(self._head(eval.id) | fields, eval.asker, size)
             return
         messages.end(fields, end, eval.stopped_by)
@@ -435,6 +331,8 @@ class Session:
         elif eval.ladder is not None:
             if kind == "grace":
                 eval.ladder.repeat()
+            elif kind == "kill":
+                self._kill(eval)
             else:
                 eval.ladder.give_up(number)
 
@@ -472,3 +370,6 @@ _REPORTS: Final[dict[type, Callable[[Session, Any], None]]] = {
     Answer: Session._answer,
     Ready: lambda session, report: None,
 }
+
+_LAST_WORDS: Final = frozenset({Output, Value, Display, Failure})
+"""What is still heard of a worker that is being replaced."""

@@ -55,14 +55,14 @@ class Stream:
 
     def say(self, message: dict[str, Any], asker: int | None, size: int = 0) -> None:
         """Number, log and send it; `asker` is the connection that asked, `size` the payload's bytes."""
-        self.log.append(message, size)
+        packed = self.log.append(message, size)
         context, to = self._context, self.attached
         if asker is not None and asker not in to and asker in context.connections and asker not in self.replays:
             to = (*to, asker)
         if context.full and not context.full.isdisjoint(to):
             to = self._not_too_slow(message, asker, to)
         if to:
-            context.out.append(Send(to, message))
+            context.out.append(Send(to, message, packed))
 
     def _not_too_slow(self, message: dict[str, Any], asker: int | None, to: tuple[int, ...]) -> tuple[int, ...]:
         """Those who have room for it, or whom the worker waits for; the others are dropped."""

@@ -40,9 +40,12 @@ class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 def boot(arguments: List[str]) -> None:
-    """`zygote SOCKET`, `worker CONTROL SIDE WORD`, `confine PLAN`: numbers of inherited descriptors; or `probe`."""
+    """The descriptor of the bundle, then `zygote SOCKET`, `worker CONTROL SIDE WORD`, `confine PLAN`: numbers of
+    inherited descriptors; or `probe`."""
     sys.meta_path.insert(0, Sources())
-    kind, numbers = arguments[0], [int(argument) for argument in arguments[1:]]
+    bundle, kind, numbers = int(arguments[0]), arguments[1], [int(argument) for argument in arguments[2:]]
+    if kind in ("zygote", "worker"):
+        os.close(bundle)  # all of it has been read; no session has to do with it
     if kind == "confine":
         from _nrepl_py.sandbox import build  # type: ignore[import-not-found]
 
@@ -65,4 +68,4 @@ def boot(arguments: List[str]) -> None:
         process.run(socket.socket(fileno=numbers[0]), socket.socket(fileno=numbers[1]), numbers[2])
 
 
-boot(sys.argv[2:])
+boot(sys.argv[1:])

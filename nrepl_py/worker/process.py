@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import faulthandler
+import functools
 import json
 import os
 import signal
@@ -60,7 +61,7 @@ class Process(Host):
         faulthandler.enable(2)  # a crash explains itself in the cause of death
         sys.addaudithook(self._audit)
         os.register_at_fork(after_in_child=self._in_child)
-        self._find_fflush()
+        self._fflush = find_fflush()
 
     def _input(self, prompt: object = "", /) -> str:
         return stdio.ask_line(self._worker.input, str(prompt), False)  # type: ignore[union-attr]
@@ -80,14 +81,6 @@ class Process(Host):
             self._interrupts.disarm()  # type: ignore[union-attr]
             builtins.input = self._plain_input
             sys.stdin = open(os.devnull)  # noqa: SIM115 - stays open as long as the child lives
-
-    def _find_fflush(self) -> None:
-        try:
-            import ctypes
-
-            self._fflush = ctypes.CDLL(None).fflush
-        except (ImportError, OSError, AttributeError, TypeError):
-            self._fflush = None  # C code that buffers then flushes when it likes
 
     def replace_stdio(self, descriptors: List[int]) -> None:
         for target in (1, 2):
@@ -110,6 +103,19 @@ class Process(Host):
 
     def log(self, text: str) -> None:
         os.write(2, plain.text("nrepl-py worker: %s\n" % text))
+
+
+@functools.lru_cache(maxsize=None)
+def find_fflush() -> Optional[Callable[[Optional[int]], Any]]:
+    """C's; None where it cannot be called, and C code that buffers then flushes when it likes. Found once, for all that
+    are forked from here."""
+    try:
+        import ctypes
+
+        found: Callable[[Optional[int]], Any] = ctypes.CDLL(None).fflush
+        return found
+    except (ImportError, OSError, AttributeError, TypeError):
+        return None
 
 
 def _interrupt_signal() -> int:
@@ -158,4 +164,5 @@ def _limit(rlimits: Dict[str, int]) -> None:
         if limit is not None:
             _, hard = resource.getrlimit(limit)
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(limit, (most, most))
+            # Of processor time the first bound says what happened, and only the next one kills.
+            resource.setrlimit(limit, (most, hard if name == "CPU" and hard == most else most + (name == "CPU")))

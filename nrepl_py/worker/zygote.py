@@ -27,7 +27,8 @@ from typing import Any, Dict, List, Tuple
 
 _PREIMPORT = (
     "ast", "asyncio", "cmd", "concurrent.futures", "contextvars", "ctypes", "dataclasses", "functools", "inspect",
-    "json", "linecache", "logging", "math", "random", "re", "subprocess", "tempfile", "threading", "traceback",
+    "json", "linecache", "logging", "math", "random", "re", "resource", "subprocess", "tempfile", "threading",
+    "traceback",
     "types", "typing", "uuid", "warnings",
 )  # fmt: skip
 # What most sessions import sooner or later: read once, shared by all.
@@ -93,6 +94,10 @@ def serve(sock: socket.socket) -> None:
         for name in (*_PREIMPORT, *request["preload"]):
             __import__(name)
         from . import display, evaluate, failure, hooks, lend, main, plain, process, stdio, wire  # noqa: F401
+
+        process.find_fflush()
+        if request["confined"]:
+            from ..sandbox import restrict, session  # noqa: F401
     except BaseException:
         import traceback
 
@@ -110,10 +115,10 @@ class _Zygote:
         self._sock = sock
         self._children: Dict[int, int] = {}
         """The number of each child, by pid."""
-        self._wake, write = os.pipe()
-        for fd in (self._wake, write):
+        self._wake, self._woken = os.pipe()
+        for fd in (self._wake, self._woken):
             os.set_blocking(fd, False)
-        signal.set_wakeup_fd(write)
+        signal.set_wakeup_fd(self._woken)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def loop(self) -> None:
@@ -152,12 +157,13 @@ class _Zygote:
             from ..sandbox import restrict, session
         if namespaced:
             ours = session.new_processes()
-        pid = os.fork()
+        pid = session.fork(confine) if namespaced else os.fork()
         if pid == 0:
             try:
                 self._become_session(descriptors)
                 if namespaced:
                     tell = partial(self._tell, number)
+                    os.close(ours)
                     session.init(confine, partial(self._serve, descriptors), tell, [*descriptors[:2], descriptors[5]])
                 os.setsid()
                 die_with_parent()
@@ -186,11 +192,12 @@ class _Zygote:
     def _tell(self, number: int, message: Dict[str, Any], *descriptors: int) -> None:
         _send(self._sock, dict(message, number=number), *descriptors)
 
-    @staticmethod
-    def _become_session(descriptors: List[int]) -> None:
+    def _become_session(self, descriptors: List[int]) -> None:
         """In the child: forget the zygote's signals and take the session's descriptors as our own."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for fd in (self._wake, self._woken):
+            os.close(fd)
         for target, fd in enumerate(descriptors[2:5]):
             os.dup2(fd, target)
             os.close(fd)

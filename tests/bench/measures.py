@@ -321,13 +321,18 @@ def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def pss_with_init(pid: int) -> float:
+    """Megabytes of a session: of its worker and its init."""
+    return _pss(pid) + _pss(_parent(pid))
+
+
 def memory(peers: Peers, scale: float) -> list[Row]:
     if not Path("/proc/self/smaps_rollup").exists():
         return []
     peer = peers.peer()
     sessions = [Session(peer) for _ in range(int(45 * scale) + 5)]
     pids = [session.reply["info"]["pid"] for session in sessions]
-    mine = sorted(_pss(pid) + _pss(_parent(pid)) for pid in pids)[len(pids) // 2]  # with its init
+    mine = sorted(map(pss_with_init, pids))[len(pids) // 2]
     kernel = _pss(int(execute(peers.kernel(), "import os; print(os.getpid())")[2]["content"]["text"]))
     for session in sessions:
         session.close()

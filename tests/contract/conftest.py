@@ -63,6 +63,18 @@ def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
         yield address
 
 
+@pytest.fixture(scope="module", params=["local", "sandbox"])
+def killable_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    with SERVERS[request.param](str(tmp_path_factory.mktemp("unix") / "s")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def inprocess_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    with _inprocess(str(tmp_path_factory.mktemp("unix") / "s")) as address:
+        yield address
+
+
 def _open(server: Address, route: str) -> Peer:
     codec, transport = route.split("-")
     unix = server.unix if transport == "unix" else None
@@ -82,6 +94,26 @@ def any_session(any_peer: Peer) -> Iterator[Session]:
     session = Session(any_peer)
     yield session
     session.close()
+
+
+@pytest.fixture
+def killable(killable_server: Address) -> Iterator[Session]:
+    """A session whose worker can be killed."""
+    peer = _open(killable_server, "msgpack-unix")
+    session = Session(peer)
+    yield session
+    session.close()
+    peer.close()
+
+
+@pytest.fixture
+def hosted(inprocess_server: Address) -> Iterator[Session]:
+    """A session that is a thread of the program that serves it."""
+    peer = _open(inprocess_server, "json-tcp")
+    session = Session(peer)
+    yield session
+    session.close()
+    peer.close()
 
 
 @pytest.fixture(params=["json-tcp", "msgpack-unix"])

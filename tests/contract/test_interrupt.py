@@ -124,12 +124,6 @@ def test_children_are_interrupted_too(session: Session) -> None:
     assert session.ok("child.wait() != 0").value == "True"
 
 
-@pytest.mark.parametrize("op", ["eval", "interrupt"])
-def test_kill_after_is_not_there_yet(any_session: Session, op: str) -> None:
-    fields = {"code": "1"} if op == "eval" else {}
-    assert any_session.request(op, kill_after=1, **fields).last["status"][:2] == ["error", "not-supported"]
-
-
 def test_races_never_hit_the_next_eval(any_session: Session) -> None:
     for _ in range(150):
         meant = any_session.start("x = 1")

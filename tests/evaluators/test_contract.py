@@ -19,7 +19,7 @@ KINDS: dict[str, Any] = {
     "local": lambda: LocalEvaluator(max_workers=3),
     "sandbox": lambda: LocalEvaluator(max_workers=3, policy=Policy(tier="sandbox")),
     "landlock": lambda: LocalEvaluator(max_workers=3, policy=Policy(tier="landlock")),
-    "strict": lambda: LocalEvaluator(max_workers=3, policy=Policy(tier="strict")),
+    "strict": lambda: LocalEvaluator(max_workers=3, policy=Policy(tier="strict", allow_degraded=True)),
     "portable": lambda: LocalEvaluator(max_workers=3, portable=True),
     "inprocess": lambda: InProcessEvaluator(max_workers=3),
 }

@@ -9,10 +9,12 @@ import pytest
 
 from nrepl_py.errors import StartFailed
 from nrepl_py.evaluators import bundle, machine
+from nrepl_py.evaluators.base import Ref, Spec
 from nrepl_py.evaluators.local import LocalEvaluator
 from nrepl_py.evaluators.policy import Policy
+from nrepl_py.ops import Sandbox
 
-ALL: dict[str, str | None] = {"namespaces": None, "landlock": None, "seccomp": None}
+ALL: dict[str, str | None] = {"namespaces": None, "landlock": None, "seccomp": None, "cgroups": None}
 
 
 async def test_the_probes_are_done_for_real() -> None:
@@ -22,7 +24,8 @@ async def test_the_probes_are_done_for_real() -> None:
     finally:
         os.close(source)
     # Wherever these tests run at all, they confine sessions: see tests/evaluators/test_contract.py.
-    assert found == ALL
+    assert found | {"cgroups": None} == ALL
+    assert found["cgroups"] is None or "group" in found["cgroups"]
 
 
 def test_each_tier_needs_what_it_stands_on() -> None:
@@ -31,6 +34,8 @@ def test_each_tier_needs_what_it_stands_on() -> None:
     assert {tier: [one.what for one in machine.missing(tier, denied)] for tier in machine.NEEDS} == {
         "none": [], "process": [], "landlock": [], "sandbox": ["namespaces"], "strict": ["namespaces"],
     }  # fmt: skip
+    assert [one.what for one in machine.missing("strict", ALL | {"cgroups": "no"})] == ["cgroups"]
+    assert machine.best("strict", ALL | {"cgroups": "no"}) == "sandbox"
     assert machine.best("strict", denied) == "landlock"
     assert machine.best("sandbox", denied | {"seccomp": "no"}) == "process"
     assert machine.best("none", denied) == "none"
@@ -62,3 +67,27 @@ async def test_degraded_service_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         await evaluator.aclose()
     assert (said["tier"], said["requested"]) == ("landlock", "sandbox")
     assert [sorted(one) for one in said["missing"]] == [["advice", "effect", "what", "why"]]
+
+
+async def _without_groups(source: int) -> dict[str, str | None]:
+    return ALL | {"cgroups": "they are root's to make"}
+
+
+async def test_a_clone_that_asks_for_more_than_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "probe", _without_groups)
+    spec = Spec(Ref("more", 1), sandbox=Sandbox(tier="strict"))
+    evaluator = LocalEvaluator(policy=Policy(tier="sandbox"))
+    try:
+        with pytest.raises(StartFailed, match="cannot confine sessions to 'strict': cgroups: they are root's to make"):
+            await evaluator.start(spec)
+    finally:
+        await evaluator.aclose()
+    evaluator = LocalEvaluator(policy=Policy(tier="process", allow_degraded=True))
+    try:
+        told = (await evaluator.start(spec)).sandbox
+        assert (told["tier"], told["requested"]) == ("sandbox", "strict")
+        assert [one["what"] for one in told["missing"]] == ["cgroups"]
+        assert all(one[key] for one in told["missing"] for key in ("why", "effect", "advice"))
+        assert await evaluator.stop(spec.ref, 1)
+    finally:
+        await evaluator.aclose()

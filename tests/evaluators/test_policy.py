@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from nrepl_py.config import Settings
 from nrepl_py.errors import Forbidden, StartFailed
 from nrepl_py.evaluators.base import Ref, Spec
+from nrepl_py.evaluators.grants import Grants
 from nrepl_py.evaluators.policy import Confinement, Policy
 from nrepl_py.limits import Limits
 from nrepl_py.ops import TIERS, Sandbox, SessionLimits
@@ -22,8 +24,10 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "home" / "project")
 
 
-def confine(policy: Policy, cwd: str | None = None, limits: SessionLimits | None = None, **sandbox: Any) -> Confinement:
-    spec = Spec(Ref("s", 1), cwd=cwd, sandbox=Sandbox(**sandbox), limits=limits or SessionLimits())
+def confine(
+    policy: Policy, cwd: str | None = None, limits: SessionLimits | None = None, owner: bool = True, **sandbox: Any
+) -> Confinement:
+    spec = Spec(Ref("s", 1), cwd=cwd, sandbox=Sandbox(**sandbox), limits=limits or SessionLimits(), owner=owner)
     return policy.confine(spec)
 
 
@@ -56,21 +60,59 @@ def test_a_session_writes_where_it_works(tmp_path: Path) -> None:
     assert (found.cwd, found.view.write, found.view.read) == (str(other), (str(other), project), ("/usr",))
 
 
-@pytest.mark.parametrize("path", ["~", "~/..", "/", "/etc", "/usr/lib", "/proc", "missing", "a\0b", "~/link"])
+@pytest.mark.parametrize("path", ["~", "~/..", "/", "/etc", "/usr/lib", "/proc", "/dev", "missing", "a\0b", "~/link"])
 def test_what_no_session_may_write_to(path: str, tmp_path: Path) -> None:
     (tmp_path / "home" / "link").symlink_to(tmp_path)
     path = os.path.expanduser(path)
     for fields in ({"cwd": path}, {"write": [path]}):
-        with pytest.raises(StartFailed, match="must not write|not a directory"):
+        with pytest.raises(StartFailed, match="holds|belongs|there is no"):
             confine(Policy(tier="sandbox"), **fields)  # type: ignore[arg-type]
 
 
-def test_the_servers_own_files_are_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["~", "/", "/proc", "/proc/self", "/sys", "/dev", "/run", "missing", "a\0b"])
+def test_what_no_session_may_read(path: str) -> None:
+    """Who owns the server can show what is his; all of it at once, or other processes, is never meant."""
+    with pytest.raises(StartFailed, match="holds|belongs|there is no"):
+        confine(Policy(tier="sandbox"), read=[os.path.expanduser(path)])
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for fields in ({"cwd": str(tmp_path / "file")}, {"write": [str(tmp_path / "file")]}):
+        with pytest.raises(StartFailed, match="not a directory"):
+            confine(Policy(tier="sandbox"), **fields)  # type: ignore[arg-type]
+    assert confine(Policy(tier="sandbox"), read=[str(tmp_path / "file")]).view.read == (str(tmp_path / "file"),)
+
+
+@pytest.mark.parametrize("name", ["tokens", "keyfile", "connection_file", "log_file", "audit_file", "unix", "config"])
+def test_the_servers_own_files_are_nobodys(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    settings = Settings(**{name: str(state / "own")})
+    (state / "own").touch()
+    (state / "beside").mkdir()
+    policy = Policy(tier="sandbox", grants=Grants(state=settings.files, read=("/",), write=("/",)))
+    for fields in (
+        {"cwd": str(state)},
+        {"write": [str(state)]},
+        {"read": [str(state)]},
+        {"read": [str(state / "own")]},
+    ):
+        with pytest.raises(StartFailed, match="the server's own files"):
+            confine(policy, **fields)  # type: ignore[arg-type]
+    assert confine(policy, cwd=str(state / "beside")).cwd == str(state / "beside")
+    monkeypatch.chdir(state)
+    assert confine(policy).cwd is None
+    assert "the server's own files" in (policy.why_fresh() or "")
+
+
+def test_the_runtime_directory_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tmp_path / "state"
     state.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(state))
-    with pytest.raises(StartFailed, match="the server's own files"):
-        confine(Policy(tier="sandbox"), cwd=str(state))
+    for fields in ({"cwd": str(state)}, {"read": [str(state / "nrepl-py")]}):
+        with pytest.raises(StartFailed, match="the server's own files"):
+            confine(Policy(tier="sandbox"), **fields)  # type: ignore[arg-type]
 
 
 def test_a_server_started_from_home_gives_fresh_directories(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +124,7 @@ def test_a_server_started_from_home_gives_fresh_directories(monkeypatch: pytest.
 def test_strict_has_a_fresh_directory_only(tmp_path: Path) -> None:
     assert confine(Policy(tier="strict")).cwd is None
     assert confine(Policy(tier="sandbox"), tier="strict").cwd is None
-    with pytest.raises(Forbidden, match="fresh one"):
+    with pytest.raises(Forbidden, match="no directory of the machine's"):
         confine(Policy(tier="strict"), cwd=str(tmp_path / "home" / "project"))
 
 

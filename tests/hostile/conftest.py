@@ -1,21 +1,43 @@
-"""For every file one server, with the limits the file names in `LIMITS`, and one witness; for every test one attack."""
+"""For every file, in each place of its `PLACES`, one server with the limits in its `LIMITS`, and one witness; for every
+test one attack."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.hostile import harness
+from tests.hostile.places import Place, User, ordinary_user
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test of a file in each of its places."""
+    if "victim" in metafunc.fixturenames:
+        metafunc.parametrize("victim", metafunc.module.PLACES, ids=str, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="session")
+def ordinary() -> Iterator[User]:
+    """A user made for this run."""
+    with ordinary_user() as user:
+        yield user
 
 
 @pytest.fixture(scope="module")
-def victim(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Victim]:
-    """The server of this file."""
-    victim = harness.Victim(tmp_path_factory.mktemp("victim"), **getattr(request.module, "LIMITS", {}))
+def victim(request: pytest.FixtureRequest) -> Iterator[harness.Victim]:
+    """The server of this file, in one of its places."""
+    place: Place = request.param
+    user = request.getfixturevalue("ordinary") if place.user else None
+    directory = Path(tempfile.mkdtemp())
+    victim = harness.Victim(directory, tier=place.tier, user=user, **getattr(request.module, "LIMITS", {}))
     yield victim
     victim.stop()
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +59,9 @@ def attack(
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How long the innocent sessions waited: told, since a loaded machine is no bug."""
+    """How long the innocent sessions waited: told, since a loaded machine is no bug. And what tiers do not hold."""
+    for what, tiers in sorted(harness.NOT_HELD.items()):
+        terminalreporter.write_line(f"not held by {', '.join(sorted(tiers))}: {what}")
     if not harness.SLOWEST:
         return
     name, seconds = max(harness.SLOWEST.items(), key=lambda item: item[1])

@@ -6,8 +6,10 @@ take is told at the end of the run and never asserted: that depends on who else 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import secrets
 import signal
 import socket
 import struct
@@ -22,8 +24,7 @@ from typing import Any
 
 from tests.conftest import PATIENCE, leakable
 from tests.contract.driver import Peer, Session
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.hostile.places import ROOT, User
 
 WITNESS_SECONDS = 10  # until a witness without an answer fails its test
 PROMISED_SECONDS = 1  # what an innocent session is promised; slower answers are told at the end of the run
@@ -33,28 +34,36 @@ PAUSE_SECONDS = 0.01  # between two evals of the witness, so that it is no load 
 SLOWEST: dict[str, float] = {}
 """The witness' slowest answer in each test, in seconds."""
 
+NOT_HELD: dict[str, set[str]] = {}
+"""What a tier was seen not to hold, and where: told at the end of the run."""
+
 
 class Victim:
-    """A server in a process of its own; `options` are flags, `user` the id it runs as, `limits` those of `limits.py`."""
+    """A server in a process of its own; `options` are flags, `user` who runs it, `limits` those of `limits.py`."""
 
-    def __init__(self, directory: Path, *options: str, user: int | None = None, **limits: Any) -> None:
+    def __init__(
+        self, directory: Path, *options: str, tier: str = "sandbox", user: User | None = None, **limits: Any
+    ) -> None:
         self.unix = str(directory / "s")
         file, self.log = directory / "connection.json", directory / "log"
-        self.directory = directory
+        self.directory, self.tier, self.user = directory, tier, user
         env = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(directory / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
         env |= {"TMPDIR": str(directory / "home")}
         if user is not None:
-            env |= {"XDG_RUNTIME_DIR": str(directory / "home")}
+            env |= {"XDG_RUNTIME_DIR": str(directory / "home"), "XDG_CONFIG_HOME": str(directory / "home")}
         env |= {f"NREPL_PY_{name.upper()}": str(value) for name, value in limits.items()}
-        command = [sys.executable, "-m", "nrepl_py", "serve", "--port", "0", "--unix", self.unix]
+        command = [sys.executable, "-m", "nrepl_py", "serve", "--port", "0", "--unix", self.unix, "--sandbox", tier]
+        command += ["--tokens", str(directory / "tokens.json")]
         command += ["--connection-file", str(file), "--log-level", "warning", "--log-file", str(self.log)]
         for made in (directory / "home", directory / "work"):
             made.mkdir(0o700)
-        ids = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
-        for path in (directory, *directory.iterdir()) if user is not None else ():
-            os.chown(path, user or 0, user or 0)
-        cwd = directory / "work"
-        self.process = subprocess.Popen([*command, *options], cwd=cwd, env=env, stdout=subprocess.PIPE, **ids)
+        if user is not None:
+            for parent in directory.parents[:2]:
+                parent.chmod(parent.stat().st_mode | 0o011)
+            for path in (directory, *directory.iterdir()):
+                os.chown(path, user.uid, user.gid)
+        command = [*command, *options] if user is None else user.command([*command, *options])
+        self.process = subprocess.Popen(command, cwd=directory / "work", env=env, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         assert self.process.stdout.readline().startswith(b"nREPL server started")
         told = json.loads(file.read_text())
@@ -84,9 +93,19 @@ class Victim:
         """Lines of its log that tell of a bug: nothing anyone sends may be one."""
         return [line for line in self.log.read_text().splitlines() if "ERROR" in line]
 
-    def peer(self, codec: str = "json") -> Peer:
-        """A connection with the right token."""
-        return Peer.open(url=self.url, token=self.token, codec=codec)
+    def peer(self, codec: str = "json", token: str | None = None) -> Peer:
+        """A connection with the right token, or that one."""
+        return Peer.open(url=self.url, token=token or self.token, codec=codec)
+
+    def guest(self) -> str:
+        """The token of another principal, made while the server runs."""
+        token, file = secrets.token_urlsafe(), self.directory / "tokens.json"
+        hashed = hashlib.sha256(token.encode()).hexdigest()
+        file.write_text(json.dumps({"tokens": [{"name": "guest", "sha256": hashed, "created": 0}]}))
+        file.chmod(0o600)
+        if self.user is not None:
+            os.chown(file, self.user.uid, self.user.gid)
+        return token
 
 
 class Witness:
@@ -146,14 +165,14 @@ class Attack:
         self._open: list[Callable[[], object]] = []
         self._testified = False
         witness.slowest = 0.0
-        self._before = leakable(), victim.descriptors()
+        self._before = leakable() | _of_the_machine(), victim.descriptors()
         self._complaints = len(victim.complaints())
         victim.forget_peak()
         self._resident = victim.memory("VmRSS")
 
-    def peer(self, codec: str = "json") -> Peer:
-        """An attacker who has the token."""
-        peer = self.victim.peer(codec)
+    def peer(self, codec: str = "json", token: str | None = None) -> Peer:
+        """An attacker who has the token, or that one."""
+        peer = self.victim.peer(codec, token)
         self._open.append(peer.close)
         return peer
 
@@ -175,6 +194,15 @@ class Attack:
         assert status(head) == 101, head
         return raw
 
+    @property
+    def tier(self) -> str:
+        """The server's."""
+        return self.victim.tier
+
+    def not_held(self, what: str) -> None:
+        """Tell at the end of the run that this tier does not hold it: SECURITY.md says so too."""
+        NOT_HELD.setdefault(what, set()).add(self.tier)
+
     def innocent_is_served(self) -> None:
         """To be called while the attack is under way: the witness is answered."""
         self._testified = True
@@ -195,7 +223,7 @@ class Attack:
 
     def _close_sessions(self) -> None:
         peer = self.victim.peer()
-        for entry in peer.request("ls-sessions").last["sessions"]:
+        for entry in peer.request("ls-sessions", all=True).last["sessions"]:
             if entry["id"] != self.witness.session.id:
                 peer.request("close", session=entry["id"])
         peer.close()
@@ -203,9 +231,30 @@ class Attack:
     def _left_behind(self) -> None:
         things, descriptors = self._before
         deadline = time.monotonic() + PATIENCE
-        while (left := leakable() - things) or self.victim.descriptors() > descriptors:
+        while (left := (leakable() | _of_the_machine()) - things) or self.victim.descriptors() > descriptors:
             assert time.monotonic() < deadline, f"left behind: {left or 'descriptors of the server'}"
             time.sleep(0.02)  # between two looks; nothing tells of an orphan's end
+
+
+def _of_the_machine() -> set[str]:
+    """Its mounts and control groups, which all that run on it share."""
+    mounts = {f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    groups = (
+        name
+        for place in Path("/sys/fs/cgroup").glob("*")
+        for _, below, _ in os.walk(place / "nrepl-py")
+        for name in below
+    )
+    return mounts | {f"control group {name}" for name in groups if _is_ours(name)}
+
+
+def _is_ours(group: str) -> bool:
+    """Whether the server that made the group runs as a descendant of this process, or is gone."""
+    try:
+        status = Path(f"/proc/{group.partition('-')[0]}/stat").read_text()
+    except OSError:
+        return group.partition("-")[0].isdigit()
+    return int(status.rpartition(")")[2].split()[1]) == os.getpid()
 
 
 class Raw:

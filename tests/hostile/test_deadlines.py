@@ -15,7 +15,9 @@ import pytest
 
 from tests.contract.driver import Session
 from tests.hostile.harness import PATIENCE, Attack, Raw, frame, request, status
+from tests.hostile.places import places
 
+PLACES = places("sandbox")
 LIMITS = {
     "handshake_seconds": 1, "stall_seconds": 1, "ping_seconds": 0.5, "max_connections": 20, "outbox_bytes": 1 << 20,
     "stop_grace_seconds": 0.2,

@@ -12,7 +12,9 @@ import pytest
 
 from tests.contract.driver import Message, Peer
 from tests.hostile.harness import Attack, Raw, frame, last_statuses, request
+from tests.hostile.places import places
 
+PLACES = places("sandbox")
 LIMITS = {"max_sessions_per_principal": 8, "start_seconds": 60}
 
 MIB = 1 << 20

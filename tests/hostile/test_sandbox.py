@@ -1,29 +1,31 @@
 """What a session must not be able to do, tried: in the tiers that promise it, as root and as an ordinary user.
 
 Each attack is code of a session's that gives the outcome as a word: the name of an errno, or of an exception.
-`LANDLOCK` says which lines that tier does not hold, and what happens there instead.
+Where `landlock` does not hold a line, the test says what happens there instead, and the run's end lists it.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
-import subprocess
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract.driver import Session
-from tests.hostile.harness import PATIENCE, ROOT, Attack, Victim
+from tests.hostile.harness import PATIENCE, Attack, Victim, Witness
+from tests.hostile.places import places
 
-NOBODY = 65534  # an ordinary user without anything
+PLACES = places("sandbox", "landlock")
 LIMITS = {
     "session_memory_bytes": 1 << 30, "session_processes": 64, "session_tmp_bytes": 8 << 20,
     "session_open_files": 256, "session_file_bytes": 1 << 30,
@@ -43,39 +45,6 @@ def syscall(number, *arguments):
     if libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments)) == -1:
         raise OSError(ctypes.get_errno(), "")
 """
-
-
-def _reachable() -> bool:
-    """Whether an ordinary user can run this interpreter and read this tree."""
-    if os.geteuid() != 0:
-        return False  # then every run is an ordinary user's
-    command = [sys.executable, "-c", "import nrepl_py.cli.main, websockets, msgspec"]
-    ids: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-    try:
-        run = subprocess.run(command, cwd="/", capture_output=True, env={"PYTHONPATH": str(ROOT)}, **ids)
-    except PermissionError:
-        return False
-    return run.returncode == 0
-
-
-PLACES = [(tier, user) for user in (None, *([NOBODY] if _reachable() else [])) for tier in ("sandbox", "landlock")]
-
-
-@pytest.fixture(scope="module", params=PLACES, ids=lambda p: f"{p[0]}-{'self' if p[1] is None else 'user'}")
-def victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
-    tier, user = request.param
-    directory = Path(tempfile.mkdtemp())
-    for parent in (directory, *directory.parents[:2]) if user is not None else ():
-        parent.chmod(0o711)
-    victim = Victim(directory, "--sandbox", tier, user=user, **LIMITS)
-    victim.tier = tier  # type: ignore[attr-defined]
-    yield victim
-    victim.stop()
-    shutil.rmtree(directory)
-
-
-def tier(attack: Attack) -> str:
-    return str(attack.victim.tier)  # type: ignore[attr-defined]
 
 
 def tried(attack: Attack, code: str, session: Session | None = None) -> Any:
@@ -160,15 +129,11 @@ shown
     assert b"NREPL_PY_SESSION_MEMORY_BYTES" not in bytes(str(shown), "utf-8")  # of the server's environment
 
 
-def test_a_fork_bomb(attack: Attack) -> None:
-    if tier(attack) == "landlock":
-        attack.innocent_is_served()
-        return  # without a user namespace the kernel counts all processes of the user: see SECURITY.md
-    code = """
+BOMB = """
 import time
 children = []
 def bomb():
-    while True:
+    for _ in range({most}):
         pid = os.fork()
         if pid == 0:
             time.sleep(1000)
@@ -178,7 +143,21 @@ found = outcome(bomb)
 [os.kill(pid, 9) for pid in children], [os.waitpid(pid, 0) for pid in children]
 found
 """
-    assert tried(attack, code) == "EAGAIN"
+
+
+def bounded_as_one(session: Session) -> bool:
+    """Whether a control group bounds it."""
+    return bool(session.reply["info"]["sandbox"]["memory-bound"] == "session")
+
+
+def test_a_fork_bomb(attack: Attack) -> None:
+    session = attack.session()
+    if attack.tier == "sandbox" or bounded_as_one(session):
+        assert tried(attack, BOMB.format(most=10**6), session) == "EAGAIN"
+    else:
+        # Without a user namespace the kernel counts all processes of the user.
+        attack.not_held("the number of its processes, where there are no control groups")
+        assert tried(attack, BOMB.format(most=2 * LIMITS["session_processes"]), session) == "done"
 
 
 def test_a_memory_bomb(attack: Attack) -> None:
@@ -186,13 +165,23 @@ def test_a_memory_bomb(attack: Attack) -> None:
 
 
 def test_filling_the_disk(attack: Attack) -> None:
-    if tier(attack) == "landlock":
-        attack.innocent_is_served()
-        return  # its private directory is one of the machine's disk: see SECURITY.md
-    many = "(open(f'/tmp/{n}', 'w').close() for n in range(10**6))"
-    for code in ("open('/tmp/f', 'wb').write(bytes(9 << 20))", "open('/dev/shm/f', 'wb').write(bytes(9 << 20))",
-                 f"[0 for _ in {many}]"):  # fmt: skip
-        assert tried(attack, f"outcome(lambda: {code})") == "ENOSPC", code
+    places = ("~", "/tmp", "/dev/shm") if attack.tier == "sandbox" else ("~",)
+    write = "with open(os.path.expanduser({!r} + '/f'), 'wb') as file: file.write(bytes(9 << 20))"
+    for place in places:
+        session = attack.session()
+        if attack.tier == "sandbox":
+            code = f"def fill():\n    {write.format(place)}\noutcome(fill)"
+            assert tried(attack, code, session) == "ENOSPC", place
+            many = f"(open(os.path.expanduser(f'{place}/{{n}}'), 'w').close() for n in range(10**6))"
+            assert tried(attack, f"outcome(lambda: [0 for _ in {many}])", session) == "ENOSPC", place
+        else:
+            # Its private directory is one of the machine's disk; a file in it is bounded as any other.
+            attack.not_held(
+                "the size of its private directory, which is a disk's, and of /dev/shm, which is the machine's"
+            )
+            code = f"def fill():\n    {write.format(place)}\noutcome(fill)"
+            assert tried(attack, code, session) == "done"
+        session.close()
 
 
 def test_a_sparse_file(attack: Attack) -> None:
@@ -251,6 +240,30 @@ def test_more_rights(attack: Attack) -> None:
         assert tried(attack, "outcome(os.setuid, 0)", session) in {"EPERM", "EINVAL"}  # 0 is nobody there
 
 
+def test_programs_that_lend_their_owners_rights(attack: Attack) -> None:
+    """None can be made, for others to run outside; and those there are lend nothing."""
+    work = attack.victim.directory / "work"
+    session = attack.session()
+    path = str(work / "lent")
+    made = (
+        f"os.chmod, {path!r}, 0o4755", f"lambda: os.close(os.open({path + '2'!r}, os.O_CREAT | os.O_WRONLY, 0o4755))",
+        f"os.mknod, {path + '2'!r}, 0o104755", f"lambda: os.fchmod(os.open({path!r}, 0), 0o6755)",
+    )  # fmt: skip
+    session.ok(f"open({path!r}, 'w').close(); import os; os.chmod({path!r}, 0o755)")
+    for attempt in made:
+        assert tried(attack, f"outcome({attempt})", session) == "EPERM", attempt
+    assert not [file for file in work.iterdir() if file.stat().st_mode & 0o4000]
+    lends = "/usr/bin/mount", "/usr/bin/su", "/usr/bin/newgrp", "/usr/bin/passwd"
+    (program, *_) = [path for path in lends if os.path.exists(path) and os.stat(path).st_mode & 0o4000]
+    code = f"import subprocess, time\np = subprocess.Popen(['{program}'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)"
+    status = "open(f'/proc/{p.pid}/status').read().split('Uid:')[1].split('\\n')[0].split()"
+    ids = tried(
+        attack, f"{code}\nfound = {status}\np.kill(); p.communicate()\n[set(found) == {{str(os.getuid())}}][0]", session
+    )
+    assert ids is True
+    (work / "lent").unlink()
+
+
 def running(command: bytes) -> list[str]:
     """Processes of the machine with this command line."""
     found = []
@@ -279,15 +292,16 @@ def test_a_daemon_ends_with_its_session(attack: Attack) -> None:
     until(lambda: len(running(b"sleep\x001000.75\0")) == 1)
     attack.innocent_is_served()
     session.close()
-    if tier(attack) == "landlock":
-        for pid in running(b"sleep\x001000.75\0"):
-            os.kill(int(pid), signal.SIGKILL)  # nothing holds it there: see SECURITY.md
+    if attack.tier == "landlock" and not bounded_as_one(session):
+        attack.not_held("a daemon that left its process group, where there are no control groups")
+        assert len(running(b"sleep\x001000.75\0")) == 1
+        os.kill(int(running(b"sleep\x001000.75\0")[0]), signal.SIGKILL)
     until(lambda: not running(b"sleep\x001000.75\0"))
 
 
 def test_nothing_survives_the_router(victim: Victim) -> None:
     directory = Path(tempfile.mkdtemp())
-    other = Victim(directory, "--sandbox", str(victim.tier))  # type: ignore[attr-defined]
+    other = Victim(directory, tier=victim.tier, user=victim.user)
     sessions = [Session(other.peer()) for _ in range(3)]
     pids = [session.reply["info"]["pid"] for session in sessions]
     for session in sessions:
@@ -342,7 +356,7 @@ def test_what_users_do_goes_on_working(victim: Victim, what: str) -> None:
     peer = victim.peer()
     session = Session(peer)
     run = session.eval(WORKS[what])
-    fails = str(victim.tier) == "landlock" and what in NOT_IN_LANDLOCK  # type: ignore[attr-defined]
+    fails = victim.tier == "landlock" and what in NOT_IN_LANDLOCK
     assert ("eval-error" in run.status) is fails, run.messages
     session.close()
     peer.close()
@@ -374,21 +388,126 @@ if not os.path.lexists("{work}/fake/bin/linked"):
     shutil.rmtree(work / "fake")
 
 
+MANY = """
+import os, time
+for _ in range(8):
+    if os.fork() == 0:
+        kept = b'x' * (60 << 20)
+        time.sleep({seconds})
+        os._exit(0)
+"""
+
+
 def test_a_memory_bomb_of_many_processes(attack: Attack) -> None:
     """None goes beyond the bound by itself; together they are the end of their session, and of no other."""
     session = attack.session(limits={"memory-bytes": 200 << 20})
-    if tier(attack) == "landlock" or session.reply["info"]["sandbox"]["memory-bound"] != "session":
-        assert session.reply["info"]["sandbox"].get("memory-bound", "process") == "process"
-        attack.innocent_is_served()
-        return  # each process is bounded, and not all together: see SECURITY.md
-    id = session.start(
-        "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        kept = b'x' * (60 << 20)\n        time.sleep(1000)\ntime.sleep(1000)"
-    )
-    last = session.peer.until(id).last
+    if not bounded_as_one(session):
+        attack.not_held("the memory of a session's processes together, where there are no control groups")
+        assert tried(attack, MANY.format(seconds=0) + "[os.wait()[1] for _ in range(8)]", session) == [0] * 8
+        return
+    last = session.peer.until(session.start(MANY.format(seconds=1000) + "time.sleep(1000)")).last
     assert {"session-died", "oom"} <= set(last["status"]), last
     assert last["cause"]["kind"] == "oom"
     attack.innocent_is_served()
     assert session.ok("1 + 1").value == "2"
+
+
+def test_memory_that_no_process_owns(attack: Attack) -> None:
+    """Files in memory count as the session's too, where anything does."""
+    session = attack.session(limits={"memory-bytes": 200 << 20})
+    code = "fd = os.memfd_create('x')\nfor at in range(0, 300 << 20, 1 << 20): os.pwrite(fd, b'x' * (1 << 20), at)\nos.close(fd)"
+    id = session.start(f"import os\n{code}")
+    attack.innocent_is_served()
+    last = session.peer.until(id).last
+    if bounded_as_one(session):
+        assert {"session-died", "oom"} <= set(last["status"]), last
+    else:
+        attack.not_held("memory shared between processes (memfd, mmap), where there are no control groups")
+        assert last["status"] == ["done"]
+
+
+def test_processor_time_without_end(attack: Attack) -> None:
+    session = attack.session(limits={"cpu-seconds": 1})
+    id = session.start("while True: pass")
+    attack.innocent_is_served()
+    last = session.peer.until(id).last
+    assert last["status"] == ["session-died", "cpu-limit", "done"]
+    assert last["cause"]["kind"] == "limit"
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_processor_time_without_end_and_a_deaf_ear(attack: Attack) -> None:
+    """Who does not want to hear of the bound is killed one second later."""
+    session = attack.session(limits={"cpu-seconds": 1})
+    id = session.start("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass")
+    attack.innocent_is_served()
+    last = session.peer.until(id).last
+    assert last["cause"]["signal"] == "SIGKILL"
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_who_goes_first_when_there_is_no_memory_left(attack: Attack) -> None:
+    """Sessions before zygotes, and those before the server."""
+    session = attack.session()
+
+    def rank(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    server = attack.victim.process.pid
+    zygotes = [
+        int(process.name)
+        for process in Path("/proc").glob("[0-9]*")
+        if parent(int(process.name)) == server and b"python" in (process / "cmdline").read_bytes()
+    ]
+    assert zygotes
+    attack.innocent_is_served()
+    assert rank(server) < min(map(rank, zygotes)) <= max(map(rank, zygotes)) < rank(session.reply["info"]["pid"])
+
+
+def parent(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return -1
+
+
+def test_the_end_of_a_zygote(victim: Victim) -> None:
+    """Its sessions are told by whom they died; the next ones have a new zygote, without anybody's help."""
+    with another(victim) as (other, witness):
+        peer = other.peer()
+        kept = Session(peer, sandbox={"workspace": "fresh"})  # of another zygote than the witness'
+        first = set(_children(other.process.pid))
+        doomed = Session(peer, sandbox={"workspace": "fresh", "read": [str(other.directory / "work")]})
+        kept.ok("kept = 1")
+        (zygote,) = set(_children(other.process.pid)) - first
+        id = doomed.start("import time\ntime.sleep(1000)")
+        peer.until(id, key="started")
+        os.kill(zygote, signal.SIGKILL)
+        last = peer.until(id).last
+        assert last["status"] == ["session-died", "done"]
+        assert (last["cause"]["kind"], last["cause"]["by"]) == ("killed", "zygote")
+        witness.answers()
+        assert kept.ok("kept").value == "1"
+        assert doomed.ok("1 + 1").value == "2"
+        peer.close()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent(int(path.name)) == pid]
+
+
+def test_a_user_for_each_session(victim: Victim) -> None:
+    """As root: a session that writes to nothing of the machine's has a user id of its own."""
+    with another(victim) as (other, witness):
+        peer = other.peer()
+        sessions = [Session(peer, sandbox={"workspace": "fresh"}) for _ in range(2)]
+        users = [os.stat(f"/proc/{session.reply['info']['pid']}").st_uid for session in sessions]
+        witness.answers()
+        if victim.tier == "sandbox" and victim.user is None and os.geteuid() == 0:
+            assert len({0, *users}) == 3
+        else:
+            owner = os.geteuid() if victim.user is None else victim.user.uid
+            assert users == [owner, owner]
+        peer.close()
 
 
 def test_output_without_end(attack: Attack) -> None:
@@ -405,3 +524,111 @@ def test_time_without_end(attack: Attack) -> None:
     run = session.eval("while True: pass", timeout=1000)
     attack.innocent_is_served()
     assert {"timeout", "interrupted"} <= run.status, run.last
+
+
+def test_what_a_session_inherits(attack: Attack) -> None:
+    """Its own channels and nothing of its zygote's, through which it could reach its siblings or what starts later."""
+    code = """
+found = []
+for fd in os.listdir("/proc/self/fd"):
+    try:
+        found.append(os.readlink("/proc/self/fd/" + fd).partition(":[")[0])
+    except OSError:
+        pass  # that of the listing
+sorted(found)
+"""
+    word = "/memfd:nrepl-py-interrupt (deleted)"
+    assert tried(attack, code) == ["/dev/null", word, "pipe", "pipe", "socket", "socket"]
+
+
+@contextmanager
+def another(victim: Victim, *options: str, **limits: Any) -> Iterator[tuple[Victim, Witness]]:
+    """A server like that one for one test alone, which may leave zygotes behind, and its witness."""
+    directory = Path(tempfile.mkdtemp())
+    other = Victim(directory, *options, tier=victim.tier, user=victim.user, **(LIMITS | limits))
+    witness = Witness(other)
+    try:
+        yield other, witness
+        witness.answers()
+        assert other.complaints() == []
+    finally:
+        witness.close()
+        other.stop()
+        shutil.rmtree(directory)
+
+
+def test_an_environment_that_starts_programs(victim: Victim) -> None:
+    """What the loader is told holds for the confined interpreter only, and not for what confines it."""
+    with another(victim) as (other, witness):
+        home, peer = other.directory / "home", other.peer()
+        for name, value in (("LD_DEBUG_OUTPUT", str(home / "outside")), ("LD_PRELOAD", str(home / "no.so"))):
+            assert Session(peer, env={"LD_DEBUG": "libs", name: value}).ok("1 + 1").value == "2"
+        witness.answers()
+        assert not [path for path in home.iterdir() if path.name.startswith("outside")]
+        peer.close()
+
+
+def test_what_another_principal_may_name(victim: Victim) -> None:
+    """Nothing of the owner's: no files, interpreters or variables, and it cannot find out what there is."""
+    with another(victim) as (other, witness):
+        work, home, peer = other.directory / "work", other.directory / "home", other.peer(token=other.guest())
+        for place in (work, home):
+            (place / "secret").write_text("secret")
+        named: tuple[dict[str, Any], ...] = (
+            {"cwd": str(work)}, {"cwd": str(home / "missing")}, {"inherit-env": ["XDG_RUNTIME_DIR"]},
+            {"python": str(work / "python")}, {"python": str(work / "missing")},
+            *(
+                {"sandbox": {key: [str(path)]}}
+                for key in ("read", "write")
+                for path in (work, home, home / "secret", home / "missing", "/", "/proc")
+            ),
+        )  # fmt: skip
+        for fields in named:
+            assert peer.request("clone", **fields).last["status"] == ["error", "forbidden", "done"], fields
+        session = Session(peer)
+        session.ok(HELPERS)
+        for path in (home / "secret", work / "secret", other.log, other.directory / "tokens.json"):
+            assert session.eval(f"outcome(open, {str(path)!r})", data=True).last["data"] in HIDDEN, path
+        assert session.ok("open('mine', 'w').write('x')").value == "1"
+        witness.answers()
+        peer.close()
+
+
+def test_another_principals_sessions(attack: Attack) -> None:
+    """It has no way to learn that they are there, by any op."""
+    peer = attack.peer(token=attack.victim.guest())
+    fields: dict[str, dict[str, Any]] = {
+        "eval": {"code": "1"}, "load-file": {"code": "1"}, "interrupt": {}, "stdin": {"stdin": "x"}, "close": {},
+        "completions": {"code": "o", "cursor": 1}, "signature": {"code": "o(", "cursor": 2}, "lookup": {"sym": "o"},
+        "is-complete": {"code": "1"},
+    }  # fmt: skip
+    for op, needed in fields.items():
+        for session in (attack.witness.session.id, "0" * 16):
+            assert peer.request(op, session=session, **needed).last["status"][:2] == ["error", "unknown-session"], op
+    assert peer.request("ls-sessions").last["sessions"] == []
+    assert peer.request("ls-sessions", all=True).last["status"][:2] == ["error", "forbidden"]
+    attack.innocent_is_served()
+
+
+def test_abstract_sockets_of_the_machine(victim: Victim) -> None:
+    """They have no path, so only the network keeps them apart; who shares the machine's is kept from them anyway."""
+    with socket.socket(socket.AF_UNIX) as outside, another(victim, "--network", "host") as (other, witness):
+        name = b"\0nrepl-" + secrets.token_hex(8).encode()
+        outside.bind(name)
+        outside.listen()
+        peer = other.peer()
+        session = Session(peer)
+        assert session.reply["info"]["sandbox"]["network"] == "host"
+        session.ok(HELPERS)
+        found = session.eval(f"outcome(lambda: socket.socket(socket.AF_UNIX).connect({name!r}))", data=True).last[
+            "data"
+        ]
+        assert found in {"EPERM", "EACCES", "EAFNOSUPPORT", "ECONNREFUSED"}, found
+        assert (
+            session.eval(f"outcome(socket.create_connection, ('127.0.0.1', {other.port}), 5) is not None").value
+            == "True"
+        )
+        own = "import socket\none = socket.socket(socket.AF_UNIX); one.bind('\\0own'); one.listen()\nsocket.socket(socket.AF_UNIX).connect('\\0own')"
+        assert ("eval-error" in session.eval(own).status) is (victim.tier == "landlock")
+        witness.answers()
+        peer.close()

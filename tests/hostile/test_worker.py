@@ -9,7 +9,9 @@ import pytest
 
 from tests.contract.driver import Run, Session
 from tests.hostile.harness import PATIENCE, Attack
+from tests.hostile.places import places
 
+PLACES = places("sandbox", "landlock")
 LIMITS = {
     "interrupt_grace_seconds": 0.2,
     "interrupt_giveup_seconds": 0.6,

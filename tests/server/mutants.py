@@ -16,19 +16,9 @@ from typing import Any, NamedTuple
 
 PACKAGE = "nrepl_py.server"
 CORE = (
-    "log",
-    "stream",
-    "audience",
-    "context",
-    "ladder",
-    "evals",
-    "questions",
-    "session",
-    "registry",
-    "core",
-    "handlers",
-    "router",
-)
+    "log", "stream", "audience", "context", "ladder", "evals", "questions", "waiting", "life", "session", "registry",
+    "core", "handlers", "router",
+)  # fmt: skip
 
 
 class Mutant(NamedTuple):
@@ -52,14 +42,52 @@ MUTANTS = [
         "return self.running is not None and self.running.run.serial == serial",
         "return self.running is not None",
     ),
-    Mutant("a death ends nothing", "session", "self._end_all(messages.died(cause))", "pass"),
+    Mutant("a death ends nothing", "life", "self._end_all(messages.died(cause))", "pass"),
     Mutant(
         "queued evals outlive their worker",
         "session",
         "for eval in self._drop_queue():\n            self._finish(eval, last)",
         "pass",
     ),
-    Mutant("questions outlive their worker", "session", "self.questions.end(last)", "pass"),
+    Mutant("questions outlive their worker", "life", "self.questions.end(last)", "pass"),
+    Mutant("a kill leaves the queue", "life", "self._end_queue(CANCELLED)", "pass"),
+    Mutant("a restart leaves the queue", "life", "self._end_queue(RESTARTED)", "pass"),
+    Mutant("a restart leaves the questions", "life", "self.questions.end(RESTARTED)", "pass"),
+    Mutant(
+        "the next worker does not wait for the last one's end",
+        "life",
+        "        self._context.out.append(Stop(self.ref, grace))\n\n    def _gone",
+        "        self._context.out.append(Stop(self.ref, grace))\n        self._gone()\n\n    def _gone",
+    ),
+    Mutant(
+        "a worker that was stopped is not replaced",
+        "life",
+        "else:\n            self._start_next()\n\n    def",
+        "\n    def",
+    ),
+    Mutant(
+        "a lone eval that was killed gets another worker",
+        "life",
+        "if self.transient:\n            self.life = ",
+        "if 0:\n            self.life = ",
+    ),
+    Mutant("a restart takes what is under way", "life", 'later=self.life == "starting"', "later=False"),
+    Mutant("an eval is killed twice", "life", 'if self.life != "ready" or eval', "if eval"),
+    Mutant(
+        "a restart is answered again and again", "waiting", "self._now, self._later, []", "self._now, self._now, []"
+    ),
+    Mutant("a restart is forgotten", "waiting", "return bool(self._now)", "return False"),
+    Mutant(
+        "a restart that fails is not answered",
+        "waiting",
+        "for asker in self._take():\n            self._context",
+        "for asker in ():\n            self._context",
+    ),
+    Mutant("a timeout kills nobody", "session", "climb(eval.kill_after)", "climb()"),
+    Mutant("an interrupt kills nobody", "session", "join(asker, kill_after)", "join(asker)"),
+    Mutant("the last deadline counts", "ladder", "at < self._kill_at", "at > self._kill_at"),
+    Mutant("an interrupt that kills gives up", "ladder", "if kill_after is None:", "if True:"),
+    Mutant("the kill timer is left behind", "ladder", "if self._kill_at is not None:", "if 0:"),
     Mutant("an interrupt is never answered", "session", "eval.ladder.end(last)", "pass"),
     Mutant(
         "an interrupt is answered ahead of the eval's end",
@@ -83,7 +111,6 @@ MUTANTS = [
     ),
     Mutant("the queue has no bound", "session", "len(self.queue) >= self", "len(self.queue) > self"),
     Mutant("an id in the log may be used again", "session", "or self.stream.log.holds(request.id)", ""),
-    Mutant("a restart does not count", "session", "epoch=self.ref.epoch + 1", "epoch=self.ref.epoch"),
     Mutant("a replay is overtaken", "stream", " and asker not in self.replays", ""),
     Mutant("a replay ends with its first portion", "stream", "if self.at == log.last_seq:", "if True:"),
     Mutant(
@@ -131,7 +158,8 @@ MUTANTS = [
     ),
     Mutant("who comes again is told of", "audience", "    if new:\n", "    if True:\n"),
     Mutant("a full connection holds nobody", "session", "if held != self._held", "if False"),
-    Mutant("closing leaves the worker", "session", "self._context.out.append(Stop(self.ref, grace))", "pass"),
+    Mutant("a restart does not count", "life", "epoch=self.ref.epoch + 1", "epoch=self.ref.epoch"),
+    Mutant("closing leaves the worker", "life", "self._context.out.append(Stop(self.ref, grace))", "pass"),
     Mutant("the next eval is forgotten", "session", "        else:\n            self._next()", ""),
     Mutant(
         "the last reply is said twice",

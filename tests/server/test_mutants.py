@@ -11,7 +11,7 @@ from nrepl_py.server.router import Router
 from .mutants import MUTANTS, Mutant, load
 from .world import World
 
-SCHEDULES = 400
+SCHEDULES = 2000
 """Enough for the shyest mutant with room to spare; the seed is fixed, so that a miss is no accident."""
 
 

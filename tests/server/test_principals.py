@@ -21,7 +21,7 @@ from tests.test_ops import LEAST
 NEEDS: dict[str, set[str]] = {
     "hello": set(), "describe": set(), "ls-sessions": set(), "is-complete": set(),
     "clone": {"eval"}, "eval": {"eval"}, "load-file": {"eval"}, "interrupt": {"eval"}, "stdin": {"eval"},
-    "close": {"eval", "admin"},
+    "restart": {"eval"}, "close": {"eval", "admin"},
     "attach": {"eval", "observe"}, "detach": {"eval", "observe"},
     "completions": {"eval", "observe"}, "signature": {"eval", "observe"}, "lookup": {"eval", "observe"},
 }  # fmt: skip

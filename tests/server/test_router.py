@@ -311,8 +311,7 @@ def test_ls_sessions(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("op", "fields", "code"),
     [
-        ("eval", {"code": "1", "kill-after": 1}, "not-supported"),
-        ("interrupt", {"kill-after": 1}, "not-supported"),
+        ("restart", {"from": "other"}, "not-supported"),
         ("lookup", {}, "invalid-message"),
         ("lookup", {"code": "x"}, "invalid-message"),
         ("completions", {"code": "x", "cursor": 2}, "invalid-message"),
@@ -321,6 +320,16 @@ def test_ls_sessions(bench: Bench) -> None:
 def test_what_ops_refuse(bench: Bench, op: str, fields: dict[str, Any], code: str) -> None:
     (reply,) = bench.ask(op, session=bench.session, **fields)
     assert reply["status"] == ["error", code, "done"]
+
+
+@pytest.mark.parametrize(("op", "fields"), [("eval", {"code": "1", "timeout": 1}), ("interrupt", {})])
+def test_what_cannot_be_killed_is_not_interrupted_either(op: str, fields: dict[str, Any]) -> None:
+    bench = Bench(evaluator_capabilities=frozenset({"interrupt"})).clone()
+    bench.eval("a")
+    assert status(bench.ask(op, id="k", session=bench.session, kill_after=1, **fields)) == [
+        ("k", ["error", "not-supported", "done"])
+    ]
+    assert len(bench.did) == 1
 
 
 @pytest.mark.parametrize(("op", "fields"), [("interrupt", {}), ("stdin", {"stdin": ""})])
@@ -372,6 +381,7 @@ def test_a_router_needs_nobody_to_tell_of_bugs(monkeypatch: pytest.MonkeyPatch) 
         evaluator_capabilities=frozenset(),
         limits=context.limits,
         clock=context.clock,
+        monotonic=context.monotonic,
         defaults={},
         **arguments,  # type: ignore[arg-type]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nrepl_py import codec
 from nrepl_py.errors import NoCapacity, StartFailed
 from nrepl_py.evaluators.base import Ask, Run
 from nrepl_py.evaluators.frames import Answer, Display, End, Failure, Finished, NeedInput, Output, Ready, Value
@@ -31,15 +32,13 @@ def test_an_eval_runs_at_once_and_says_so(bench: Bench) -> None:
     assert isinstance(tell, do.Tell)
     assert isinstance(tell.message, Run)
     assert tell.message == Run(1, "a", "x.py", 3, 2, "m", "all", ("text/html",), True, tell.message.max_data)
-    assert started == do.Send(
-        (1,),
-        {
-            "id": "a",
-            "session": bench.session,
-            "started": {"code": "a", "file": "x.py", "line": 3, "client": None},
-            "seq": 2,
-        },
-    )
+    message = {
+        "id": "a",
+        "session": bench.session,
+        "started": {"code": "a", "file": "x.py", "line": 3, "client": None},
+        "seq": 2,
+    }
+    assert started == do.Send((1,), message, codec.encode(message, "msgpack"))
 
 
 def test_a_short_eval_is_one_message(bench: Bench) -> None:
@@ -230,6 +229,82 @@ def test_the_ladder(bench: Bench) -> None:
     assert done["status"] == ["interrupted", "done"]
     assert reply == {"id": "i", "session": bench.session, "stages": ["sigint"], "status": ["done"]}
     assert do.CancelTimer(giveup) in bench.did
+
+
+def test_the_last_rung_replaces_the_worker(bench: Bench) -> None:
+    bench.eval("a")
+    bench.eval("b")
+    assert bench.ask("interrupt", id="i", session=bench.session, kill_after=3) == []
+    kill = ("kill", bench.session, 1)
+    assert bench.of(do.SetTimer) == [do.SetTimer(("grace", bench.session, 1), 2), do.SetTimer(kill, 3)]
+    assert status(bench.timer(*kill)) == [("b", ["cancelled", "done"])]
+    assert bench.of(do.Stop) == [do.Stop(bench.ref, 0)]
+    assert bench.says(Output(serial=1, text="last words"))[0]["out"] == "last words"
+    assert bench.ends(1) == bench.says(NeedInput(serial=1)) == []
+    old = bench.ref
+    done, reply = bench.dies(kind="killed")
+    assert done["status"] == ["interrupted", "session-restarted", "done"]
+    assert reply == {"id": "i", "session": bench.session, "stages": ["sigint", "kill"], "status": ["done"]}
+    assert [start.spec.ref for start in bench.of(do.Start)] == [old._replace(epoch=2)]
+    (event,) = bench.note(bench.router.started(bench.ref, READY))
+    assert (event["event"], event["epoch"]) == ("restarted", 2)
+    bench.eval("c")
+    assert bench.ran == ["c"]
+
+
+def test_a_timeout_has_the_rungs_of_its_eval(bench: Bench) -> None:
+    bench.eval("a", timeout=5, kill_after=1)
+    bench.timer("timeout", bench.session, 1)
+    assert do.SetTimer(("kill", bench.session, 1), 1) in bench.did
+    bench.timer("kill", bench.session, 1)
+    (done,) = bench.dies(kind="killed")
+    assert done["status"] == ["timeout", "interrupted", "session-restarted", "done"]
+
+
+def test_the_first_deadline_of_several_counts() -> None:
+    now = [0.0]
+    bench = Bench(monotonic=lambda: now[0]).clone()
+    bench.eval("a")
+    kill = ("kill", bench.session, 1)
+    for at, after, sets in ((0, 10, True), (2, 9, False), (3, 5, True), (4, 0, True), (4, 0, False)):
+        now[0] = at
+        bench.ask("interrupt", session=bench.session, kill_after=after)
+        assert (do.SetTimer(kill, after) in bench.did) is sets
+    bench.ends(1)
+    assert do.CancelTimer(kill) in bench.did
+
+
+def test_an_eval_that_ends_in_time_is_not_killed(bench: Bench) -> None:
+    bench.eval("a")
+    bench.ask("interrupt", id="i", session=bench.session, kill_after=3)
+    assert status(bench.ends(1, "interrupted")) == [("a", ["interrupted", "done"]), ("i", ["done"])]
+    assert bench.timer("kill", bench.session, 1) == bench.did == []
+
+
+def test_who_waits_without_a_kill_is_told_of_it_too(bench: Bench) -> None:
+    bench.eval("a")
+    bench.ask("interrupt", id="i", session=bench.session)
+    bench.ask("interrupt", id="k", session=bench.session, kill_after=3)
+    bench.timer("kill", bench.session, 1)
+    assert bench.ask("interrupt", id="late", session=bench.session) == []
+    messages = bench.dies(kind="killed")
+    assert [(m["id"], m["stages"], m["status"]) for m in messages[1:]] == [
+        (id, ["sigint", "kill"], ["done"]) for id in ("i", "k", "late")
+    ]
+
+
+def test_stages_of_an_eval_that_cannot_notice() -> None:
+    bench = Bench(stages=lambda ref, serial: ()).clone()
+    bench.eval("a")
+    bench.ask("interrupt", id="i", session=bench.session)
+    bench.ask("interrupt", id="k", session=bench.session, kill_after=9)
+    assert bench.timer("giveup", bench.session, 1, 1)[0]["stages"] == ["sigint"]
+    bench.timer("kill", bench.session, 1)
+    assert bench.dies(kind="killed")[1]["stages"] == ["sigint", "kill"]
+    bench.note(bench.router.started(bench.ref, READY))
+    bench.eval("b")
+    bench.ask("interrupt", id="i", session=bench.session)
+    assert bench.ends(2)[1]["stages"] == []  # it ended by itself
 
 
 def test_an_interrupt_gives_up_and_the_eval_goes_on(bench: Bench) -> None:
@@ -459,6 +534,98 @@ def test_a_worker_may_end_before_its_start_is_told(bench: Bench) -> None:
     assert bench.did == [do.Stop(bench.ref, 1)]
 
 
+def test_a_restart_ends_all_and_is_answered_when_the_worker_is_up(bench: Bench) -> None:
+    for id in "ab":
+        bench.eval(id)
+    bench.ask("interrupt", id="i", session=bench.session)
+    bench.ask("lookup", id="l", session=bench.session, sym="x")
+    restarted = ["session-restarted", "done"]
+    assert status(bench.ask("restart", id="r", session=bench.session)) == [("b", restarted)]
+    assert bench.of(do.Stop) == [do.Stop(bench.ref, 0)]
+    (entry,) = bench.ask("ls-sessions")[0]["sessions"]
+    assert entry["state"] == "busy"
+    assert bench.eval("c") == []
+    assert bench.says(Value(serial=1, text="1", end=End()))[0]["value"] == "1"
+    assert status(bench.dies(kind="killed")) == [("a", restarted), ("i", restarted), ("l", restarted)]
+    (entry,) = bench.ask("ls-sessions")[0]["sessions"]
+    assert (entry["state"], entry["epoch"]) == ("starting", 2)
+    event, reply, started = bench.note(bench.router.started(bench.ref, READY))
+    assert (event["event"], event["epoch"]) == ("restarted", 2)
+    assert (reply["id"], reply["epoch"], reply["info"]["pid"], reply["status"]) == ("r", 2, 7, ["done"])
+    assert started["started"]["code"] == "c"
+
+
+def test_an_idle_worker_is_asked_to_end(bench: Bench) -> None:
+    bench.ask("restart", session=bench.session)
+    assert bench.of(do.Stop) == [do.Stop(bench.ref, 1)]
+    (entry,) = bench.ask("ls-sessions")[0]["sessions"]
+    assert entry["state"] == "starting"
+    assert bench.ask("restart", id="too", session=bench.session) == []
+    assert bench.of(do.Stop) == []
+    bench.dies(kind="killed")
+    messages = bench.note(bench.router.started(bench.ref, READY))
+    assert [message.get("epoch") for message in messages] == [2, 2, 2]
+
+
+def test_a_restart_while_one_starts_is_good_for_the_next(bench: Bench) -> None:
+    bench.ask("restart", id="r", session=bench.session)
+    bench.dies(kind="killed")
+    bench.eval("a")
+    assert status(bench.ask("restart", id="s", session=bench.session)) == [("a", ["session-restarted", "done"])]
+    event, reply = bench.note(bench.router.started(bench.ref, READY))
+    assert (event["epoch"], reply["id"], reply["epoch"]) == (2, "r", 2)
+    assert bench.of(do.Stop) == [do.Stop(bench.ref, 1)]
+    bench.dies(kind="killed")
+    event, reply = bench.note(bench.router.started(bench.ref, READY))
+    assert (event["epoch"], reply["id"], reply["epoch"]) == (3, "s", 3)
+
+
+def test_a_dead_session_is_restarted(bench: Bench) -> None:
+    bench.dies()
+    assert bench.ask("restart", id="r", session=bench.session) == []
+    assert [start.spec.ref.epoch for start in bench.of(do.Start)] == [2]
+    assert bench.note(bench.router.started(bench.ref, READY))[1]["epoch"] == 2
+
+
+def test_a_restart_that_comes_to_nothing_says_why_and_can_be_tried_again(bench: Bench) -> None:
+    bench.ask("restart", id="r", session=bench.session)
+    bench.dies(kind="killed")
+    bench.ask("restart", id="s", session=bench.session)
+    bench.eval("a")
+    refused = ["error", "start-failed", "done"]
+    messages = bench.note(bench.router.start_failed(bench.ref, StartFailed("no")))
+    assert status(messages) == [("r", refused), ("s", refused), ("a", refused)]
+    (entry,) = bench.ask("ls-sessions")[0]["sessions"]
+    assert entry["state"] == "dead"
+    bench.ask("restart", id="t", session=bench.session)
+    assert bench.note(bench.router.started(bench.ref, READY))[1]["epoch"] == 3
+
+
+def test_restarts_that_wait_are_bounded(bench: Bench) -> None:
+    for number in range(32):
+        assert bench.ask("restart", id=f"r{number}", session=bench.session) == []
+    bench.eval("a")
+    assert status(bench.ask("restart", id="more", session=bench.session)) == [("more", ["error", "busy", "done"])]
+
+
+def test_closing_what_is_being_restarted(bench: Bench) -> None:
+    bench.eval("a")
+    bench.ask("restart", id="r", session=bench.session)
+    closed = ["session-closed", "done"]
+    messages = bench.ask("close", id="c", session=bench.session)
+    assert status(messages) == [("r", closed), ("a", closed), ("c", closed)]
+    assert bench.of(do.Stop) == []
+    assert bench.dies(kind="killed") == bench.did == []
+
+
+def test_input_for_an_eval_whose_worker_is_stopping(bench: Bench) -> None:
+    bench.eval("a")
+    bench.says(NeedInput(serial=1, prompt="? "))
+    bench.ask("restart", session=bench.session)
+    assert status(bench.ask("stdin", id="s", session=bench.session, stdin="x\n")) == [("s", ["done"])]
+    assert bench.fed == []
+
+
 def test_close_ends_all(bench: Bench) -> None:
     bench.eval("a")
     bench.eval("b")
@@ -512,6 +679,20 @@ def test_it_is_interrupted_and_fed_by_its_id(bench: Bench) -> None:
     assert bench.of(do.Signal) == [do.Signal(bench.ref, 1)]
     _, reply = bench.ends(1, "interrupted")
     assert reply == {"id": "i", "stages": ["sigint"], "status": ["done"]}
+
+
+def test_it_is_killed_and_not_replaced(bench: Bench) -> None:
+    bench.ask("eval", id="t", code="x", timeout=1, kill_after=1)
+    bench.ref = bench.of(do.Start)[0].spec.ref
+    bench.note(bench.router.started(bench.ref, READY))
+    bench.timer("timeout", bench.ref.id, 1)
+    bench.timer("kill", bench.ref.id, 1)
+    assert bench.of(do.Stop) == [do.Stop(bench.ref, 0)]
+    (done,) = bench.dies(kind="killed")
+    assert done["status"] == ["timeout", "interrupted", "session-closed", "done"]
+    assert bench.of(do.Start) == []
+    bench.ask("eval", id="t", code="x")
+    assert len(bench.of(do.Start)) == 1
 
 
 def test_it_is_cancelled_before_it_runs(bench: Bench) -> None:

@@ -48,6 +48,7 @@ def make_router(Router: Any, limits: Limits = LIMITS, **changes: Any) -> Any:  #
         "stages": lambda ref, serial: ("sigint",),
         "memory": lambda ref: 1000,
         "clock": lambda: float(next(numbers)),
+        "monotonic": lambda: 0.0,
         "new_id": lambda: f"s{next(numbers)}",
         "check_token": tokens.get,
         "defaults": {"versions": {"nrepl-py": "1"}, "transports": ["ws"]},
@@ -88,6 +89,13 @@ class Request:
     refused: bool = False
     asker: int = 0
     """Who is told, and waited for: who asked, or came back for it."""
+    kill_after: float | None = None
+    kill_at: float | None = None
+    """When the worker of this eval must be killed, at the latest."""
+    killed: bool = False
+    must_say_timeout: bool = False
+    asked_in: int = 0
+    """The epoch in which a restart was asked for."""
 
     def __post_init__(self) -> None:
         self.asker = self.connection
@@ -119,7 +127,8 @@ class World:
         self.witness = Witness()
         self.asked: Counter[tuple[int, str]] = Counter()
         """How often each request was sent, and so must have ended when all has settled."""
-        self.router = make_router(Router, watch=self.witness)
+        self.now = 0.0
+        self.router = make_router(Router, watch=self.witness, monotonic=lambda: self.now)
         self.connections: dict[int, Principal | None] = {}
         self.full: set[int] = set()
         self.rooms: set[int] = set()
@@ -129,7 +138,8 @@ class World:
         self.stallers: dict[str, int] = {}
         """Whose eval runs, or ran last, in each session."""
         self.workers: dict[Ref, Worker] = {}
-        self.timers: set[do.TimerKey] = set()
+        self.timers: dict[do.TimerKey, float] = {}
+        """When each is due."""
         self.all_timers: list[do.TimerKey] = []
         self.requests: dict[str, Request] = {}
         self.sessions: dict[str, Any] = {}
@@ -170,6 +180,7 @@ class World:
         assert set(self.witness.ran) == {self._sender(code) for code in self.serials.values()}
         assert max(self.witness.ran.values(), default=1) == 1
         assert not any(session.evals for session in self.sessions.values())
+        assert not any(session.transient for session in self.router._registry.by_id.values()), "it has nothing to run"
         assert not {key for key in self.timers if key[0] not in ("hello", "tick")}
         for ref, worker in self.workers.items():
             owner = self.router._registry.by_id.get(ref.id)
@@ -177,15 +188,18 @@ class World:
             assert wanted or worker.stopped or worker.gone or not worker.up, f"{ref} is left behind"
 
     def _settle(self) -> None:
-        """Workers start, evals end, questions are answered, until nothing is left to do."""
+        """Workers start and stop, evals end, questions are answered, until nothing is left to do."""
         for _ in range(1000):
             starting = [i for i, worker in enumerate(self._alive()) if not worker[1].up]
             busy = [ref for ref, worker in self._alive() if worker.running is not None]
             asked = [ref for ref, worker in self._alive() if worker.questions]
+            stopping = [ref for ref, worker in self._alive() if worker.up and worker.stopped]
             if self.rooms:
                 self._give_room(next(iter(self.rooms)))
             elif starting:
                 self._worker_starts(0)
+            elif stopping:
+                self._die(stopping[0])
             elif busy:
                 self._finish(busy[0], ())
             elif asked:
@@ -243,13 +257,12 @@ class World:
         session = self._session(n >> 2)
         if connection is None or session is None or self.connections[connection] is None:
             return
-        extra: dict[str, Any] = {"timeout": 3} if n % 3 == 0 else {}
-        self._ask(connection, "load-file" if n & 64 else "eval", session=session.id, **({} if n & 64 else extra))
+        self._ask(connection, "load-file" if n & 64 else "eval", session=session.id, **_bounds(n))
 
     def _eval_alone(self, n: int) -> None:
         connection = self._connection(n)
         if connection is not None and self.connections[connection] is not None:
-            self._ask(connection, "eval")
+            self._ask(connection, "eval", **_bounds(n >> 2))
 
     def _eval_again(self, n: int) -> None:
         """The id of an open eval, or of the one with the newest message, is refused."""
@@ -280,7 +293,11 @@ class World:
         target = running if named in ([], [running]) else None
         if mine and target is not None:
             self.aimed.add(target)
-        extra = {"interrupt-id": named[0]} if named else {}
+        extra: dict[str, Any] = {"interrupt-id": named[0]} if named else {}
+        if n & 64:
+            extra["kill-after"] = n % 5
+        if mine and target is not None:
+            self._will_kill(target, extra.get("kill-after"))
         id = self._ask(connection, "interrupt", session=session.id, all=n & 32 > 0, target=target, **extra)
         if named and mine and n & 32 == 0 and named[0] != running and not session.transient:
             assert self.requests[named[0]].answered
@@ -292,7 +309,10 @@ class World:
         if connection is not None and ids:
             id = ids[n % len(ids)]
             self.aimed.add(id)
-            self._ask(self.requests[id].connection, "interrupt", **{"interrupt-id": id, "target": id})
+            extra: dict[str, Any] = {"kill-after": n % 5} if n & 64 else {}
+            if any(s.running is not None and s.running.id == id for s in self.sessions.values()):
+                self._will_kill(id, extra.get("kill-after"))
+            self._ask(self.requests[id].connection, "interrupt", **{"interrupt-id": id, "target": id}, **extra)
 
     def _stdin(self, n: int) -> None:
         connection, session = self._connection(n), self._session(n >> 2)
@@ -360,6 +380,11 @@ class World:
         self.rooms.discard(connection)
         self._carry_out(self.router.room(connection))
 
+    def _restart(self, n: int) -> None:
+        connection, session = self._connection(n), self._session(n >> 2)
+        if connection is not None and session is not None:
+            self._ask(connection, "restart", session=session.id)
+
     def _congest(self, n: int) -> None:
         connection = self._connection(n)
         if connection is not None:
@@ -393,6 +418,11 @@ class World:
         alive = [ref for ref, worker in self._alive() if worker.up]
         if alive and n % 3 == 0:
             self._die(alive[n % len(alive)])
+
+    def _worker_stops(self, n: int) -> None:
+        stopping = [ref for ref, worker in self._alive() if worker.up and worker.stopped]
+        if stopping:
+            self._die(stopping[n % len(stopping)])
 
     def _worker_says(self, n: int) -> None:
         alive = [ref for ref, worker in self._alive() if worker.up]
@@ -452,12 +482,20 @@ class World:
         else:
             return
         live = key in self.timers
-        self.timers.discard(key)
-        if key[0] in ("timeout", "giveup", "grace") and live:
+        self.now = max(self.now, self.timers.pop(key, 0))
+        if key[0] in ("timeout", "giveup", "grace", "kill") and live:
             id = self.serials[str(key[1]), int(key[2])]
+            request = self.requests[id]
             self.may_stop_early = key[0] == "giveup"
             self.aimed.add(id)
-            self.requests[id].timed_out |= key[0] == "timeout"
+            request.timed_out |= key[0] == "timeout"
+            if key[0] == "timeout":
+                self._will_kill(id, request.kill_after)
+            if key[0] == "kill":
+                assert request.kill_at is not None, "nobody wanted it killed"
+                assert self.now >= request.kill_at, "killed too early"
+                request.must_say_timeout |= request.timed_out and not request.killed
+                request.killed = True
         before = len(self.sent)
         self._carry_out(self.router.timer(key))
         self.may_stop_early = False
@@ -472,6 +510,15 @@ class World:
         sessions = [s for s in self.sessions.values() if s.life != "closed" and not s.transient]
         return sessions[n % len(sessions)] if sessions else None
 
+    def _ready(self) -> list[Any]:
+        return [session for session in self.sessions.values() if session.life == "ready"]
+
+    def _will_kill(self, id: str, after: float | None) -> None:
+        request = self.requests[id]
+        if after is not None:
+            at = self.now + after
+            request.kill_at = at if request.kill_at is None else min(request.kill_at, at)
+
     def _alive(self) -> list[tuple[Ref, Worker]]:
         return [(ref, worker) for ref, worker in self.workers.items() if not worker.gone]
 
@@ -485,11 +532,15 @@ class World:
     def _ask(self, connection: int, op: str, target: str | None = None, **fields: Any) -> str:
         self.number += 1
         id = f"r{self.number}"
-        request = Request(op, connection, fields.get("session"), self.number, target=target)
+        kill_after = fields.get("kill-after")
+        request = Request(op, connection, fields.get("session"), self.number, target=target, kill_after=kill_after)
         self.requests[id] = request
         session = self.sessions.get(request.session or "")
+        if session is not None:
+            request.asked_in = session.ref.epoch
         if session is not None and op in ("eval", "load-file"):
-            request.epoch = session.ref.epoch + (session.life == "dead")
+            to_come = session.life in ("dead", "stopping") or bool(session.waiting._later)
+            request.epoch = session.ref.epoch + to_come
         self.asked[connection, id] += connection in self.connections  # else it is nobody's
         self._carry_out(self.router.received(connection, {"op": op, "id": id, "code": id} | fields))
         return id
@@ -523,7 +574,7 @@ class World:
     def _carry_out(self, instructions: list[do.Instruction]) -> None:
         for session in self.router._registry.by_id.values():
             if session.id not in self.sessions and not session.transient:
-                self.seats.take(session.id, session.cloned_by.connection, 0, live=True)
+                self.seats.take(session.id, session.waiting.clone.connection, 0, live=True)
             self.sessions[session.id] = session
         self.seats.live.clear()
         self.ended_now: set[str] = set()
@@ -538,6 +589,7 @@ class World:
         for connection in sorted(self.dropped):
             if connection in self.dropped:
                 self._leaves(connection)
+        self._check_workers()
         for target, ended in self.claims:
             assert self.requests[target].answered, "an interrupt was answered before its eval had ended"
             assert ended == (target in self.ended_now), "an interrupt was answered ahead of its eval's end"
@@ -574,8 +626,18 @@ class World:
         assert len(session.queue) <= LIMITS.max_queue_evals
         assert len(session.questions._open) <= LIMITS.max_open_questions
 
+    def _check_workers(self) -> None:
+        """Whoever wants one killed is not forgotten, and nobody waits longer than the first of them."""
+        for session in self._ready():
+            worker = self.workers[session.ref]
+            assert worker.up, "ready, with a worker that is not"
+            assert not worker.gone, "ready, with a worker that is gone"
+            if session.running is not None:
+                at = self.requests[session.running.id].kill_at
+                assert self.timers.get(("kill", session.id, session.running.run.serial)) == at
+
     def _check_holds(self) -> None:
-        for session in self.sessions.values():
+        for session in self._ready():
             worker = self.workers.get(session.ref)
             if worker is not None and worker.running is not None and session.running is not None and not worker.gone:
                 asker = self.requests[session.running.id].asker
@@ -593,7 +655,8 @@ class World:
         if "done" in status:
             assert set(self.witness.outcome[self._sender(id)]) <= set(status), f"something else was told of {message}"
         if "seq" in message and not request.started and "late" not in message:
-            assert "started" in message or set(status) & {"cancelled", "session-died", "session-closed"}, message
+            ended = {"cancelled", "session-died", "session-closed", "session-restarted"}
+            assert "started" in message or set(status) & ended, message
         request.started |= "started" in message
         if "done" not in status:
             return
@@ -604,10 +667,22 @@ class World:
         request.gave_up = "busy" in status or "session-idle" in status
         if request.op in ("eval", "load-file"):
             assert "error" in status or ("timeout" in status) <= request.timed_out
+            if request.killed and {"interrupted", "session-restarted"} <= set(status):
+                assert request.must_say_timeout <= ("timeout" in status)
+        if request.op == "restart" and status == ["done"]:
+            session = self.sessions[message["session"]]
+            assert message["epoch"] == session.ref.epoch > request.asked_in, (
+                "answered by a worker that was there before"
+            )
+            assert self.workers[session.ref].up
+        if "kill" in message.get("stages", ()):
+            assert request.target is not None
+            assert self.requests[request.target].killed
         if request.op == "interrupt" and status == ["done"] and request.target is not None:
             self.claims.append((request.target, request.target in self.ended_now))
         if "still-running" in status:
             assert self.may_stop_early
+            assert request.kill_after is None, "gave up, though it was to be killed"
 
     def _send(self, send: do.Send) -> None:
         assert send.connections
@@ -652,8 +727,9 @@ class World:
 
     def _start(self, start: do.Start) -> None:
         ref = start.spec.ref
-        assert ref not in self.workers, "one ref for two workers"
-        assert all(w.gone or w.stopped or not w.up for r, w in self.workers.items() if r.id == ref.id)
+        before = {r.epoch: w for r, w in self.workers.items() if r.id == ref.id}
+        assert ref.epoch == max(before, default=0) + 1, "epochs count the workers"
+        assert all(worker.gone for worker in before.values()), "two workers at once"
         self.workers[ref] = Worker()
 
     def _tell(self, tell: do.Tell) -> None:
@@ -686,12 +762,15 @@ class World:
 
     def _signal(self, signal: do.Signal) -> None:
         worker = self.workers[signal.ref]
-        assert worker.running == signal.serial, "a signal for an eval that does not run"
+        assert worker.stopped or worker.running == signal.serial, "a signal for an eval that does not run"
         assert self.serials[signal.ref.id, signal.serial] in self.aimed, "a signal nobody asked for"
 
     def _stop(self, stop: do.Stop) -> None:
         worker = self.workers[stop.ref]
         assert worker.up or worker.gone
+        assert not worker.stopped, "stopped twice"
+        session = self.sessions[stop.ref.id]
+        assert session.ref != stop.ref or session.life in ("stopping", "dead", "closed"), "it was wanted"
         worker.stopped = True
 
     def _hold(self, hold: do.Hold) -> None:
@@ -699,11 +778,11 @@ class World:
         self.workers[hold.ref].held = hold.held
 
     def _set_timer(self, timer: do.SetTimer) -> None:
-        self.timers.add(timer.key)
+        self.timers[timer.key] = self.now + timer.seconds
         self.all_timers.append(timer.key)
 
     def _cancel_timer(self, timer: do.CancelTimer) -> None:
-        self.timers.discard(timer.key)
+        self.timers.pop(timer.key, None)
 
     def _disconnect(self, disconnect: do.Disconnect) -> None:
         if disconnect.code == 4408:
@@ -716,6 +795,11 @@ class World:
             return
         assert disconnect.code == 4401
         assert self.connections[disconnect.connection] is None
+
+
+def _bounds(n: int) -> dict[str, Any]:
+    """An eval's own."""
+    return ({"timeout": 3} if n % 3 == 0 else {}) | ({"kill-after": n % 4} if n % 2 else {})
 
 
 _DO: dict[type, Any] = {
@@ -740,6 +824,8 @@ _ACTIONS: list[Any] = [
     *[World._interrupt] * 3,
     *[World._timer_fires] * 2,
     *[World._stdin] * 2,
+    *[World._restart] * 2,
+    *[World._worker_stops] * 2,
     *[World._introspect] * 2,
     *[World._attach] * 3,
     *[World._room_comes] * 2,
@@ -747,7 +833,7 @@ _ACTIONS: list[Any] = [
     World._worker_asks,
     World._worker_answers,
     World._worker_dies,
-    World._eval_alone,
+    *[World._eval_alone] * 3,
     World._interrupt_alone,
     World._eval_again,
     World._clone,

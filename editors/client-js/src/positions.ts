@@ -3,7 +3,7 @@
 /** How many code points there are before this offset. */
 export function codePoints(text: string, offset: number): number {
   let count = 0;
-  for (let at = 0; at < offset; at += text.codePointAt(at)! > 0xffff ? 2 : 1) count += 1;
+  for (let at = 0; at < Math.min(offset, text.length); at += text.codePointAt(at)! > 0xffff ? 2 : 1) count += 1;
   return count;
 }
 

@@ -14,7 +14,8 @@ import type { Retry } from "./retry.js";
 export interface SocketLike {
   binaryType: string;
   readonly protocol: string;
-  send(data: string | Uint8Array): void;
+  /** A string, or a Uint8Array: platforms and versions of TypeScript differ in how they spell that. */
+  send(data: any): void;
   close(code?: number, reason?: string): void;
   addEventListener(type: string, listener: (event: any) => void): void;
 }
@@ -26,6 +27,9 @@ const OPEN_SECONDS = 10;
 
 /** Seconds of a tick. After two without a message something is asked, after two more the connection is given up. */
 const TICK_SECONDS = 10;
+
+/** Seconds that `close` may come after `error`, which it does at once or never. */
+const AFTER_ERROR_SECONDS = 0.1;
 
 /** Codes that the server closes with and that a further attempt would meet again. */
 const FATAL = new Map([
@@ -91,7 +95,11 @@ export class Sockets {
     socket.addEventListener("message", (event: { data: string | ArrayBuffer }) => {
       if (current()) this.#received(event.data);
     });
-    socket.addEventListener("error", (event: { message?: string }) => (why = event.message ?? ""));
+    socket.addEventListener("error", (event: { message?: string }) => {
+      why = event.message ?? "";
+      // `close` comes next and says more, but in Node 20 not where no connection was made.
+      setTimeout(() => current() && this.drop(why), AFTER_ERROR_SECONDS * 1000);
+    });
     socket.addEventListener("close", (event: { code: number; reason: string }) => {
       if (current()) this.#lost(event.code, event.reason || why);
     });

@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import * as messagepack from "@msgpack/msgpack";
-import WebSocket from "ws";
+import WebSocketOfNode from "ws";
 import { connect, Closed, ConnectionLost, EvalError, NoServer, NreplError, SlowConsumer } from "nrepl-py-client";
 import { Proxy, startServer } from "./server.mjs";
 import { seeded } from "./simulated.mjs";
 
+// Node 20 has a WebSocket of its own with --experimental-websocket, later ones without.
+const WebSocket = process.env.OWN_WEBSOCKET ? globalThis.WebSocket : WebSocketOfNode;
 const codecs = { json: {}, msgpack: { msgpack: messagepack } };
 const code = (expected) => (error) => error instanceof NreplError && error.code === expected;
 const quick = { first: 0.01, most: 0.1, total: 60 };
@@ -150,6 +152,20 @@ for (const [name, options] of Object.entries(codecs)) {
       assert.ok((await run).status.includes("interrupted"));
       assert.ok((await waits).status.includes("cancelled"));
       assert.ok((await session.interrupt()).status.includes("session-idle"));
+      await session.close();
+    });
+
+    test("what is deaf to interrupts is killed where that was asked for, and restart gives a fresh worker", async (t) => {
+      const session = await (await connected(t, options)).clone();
+      const run = session.eval("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf', flush=True)\nwhile True: pass");
+      for await (const message of run) {
+        if (message.out) assert.deepEqual((await run.interrupt({ killAfter: 0.05 })).stages, ["sigint", "kill"]);
+      }
+      assert.ok((await run).status.includes("session-restarted"));
+      await session.eval("x = 1");
+      const { epoch } = await session.restart();
+      assert.equal(epoch, 3);
+      assert.equal((await session.eval("x")).error.type, "NameError");
       await session.close();
     });
 

@@ -88,10 +88,11 @@ export class Client {
       },
       refused: (error) => this.#end(error),
       event: (message) => tell(() => options.onEvent?.(message as StreamMessage)),
-      other: (message) => tell(() => {
-        const late = message.late === true || message.id === undefined;
-        (late ? options.onLate : options.onOther)?.(message as StreamMessage);
-      }),
+      other: (message) =>
+        tell(() => {
+          const late = message.late === true || message.id === undefined;
+          (late ? options.onLate : options.onOther)?.(message as StreamMessage);
+        }),
       lost: (gap) => tell(() => options.onLost?.(gap)),
     };
     this.#core = new Connection(randomPrefix(), hello, listener);

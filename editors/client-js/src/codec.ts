@@ -45,18 +45,32 @@ function map(value: unknown): Message {
   return value as Message;
 }
 
-/** Refuse what no codec carries: the server's refusal would not name the request, which would wait for ever. */
+/** Levels of maps and lists that a request may have; the server takes 64. */
+const MAX_DEPTH = 60;
+
+/** Refuse what the server could not read: its refusal would not name the request, which would wait for ever. */
 function checked(request: Outgoing): Outgoing {
   for (const [name, value] of Object.entries(request)) {
-    const refused = typeof value === "number" && !Number.isFinite(value) ? "a finite number"
-      : typeof value === "string" && /\p{Surrogate}/u.test(value) ? "text without half surrogate pairs" : undefined;
-    if (refused) throw new NreplError("invalid-message", `${request.op}: '${name}' must be ${refused}`);
+    const must = unreadable(value, MAX_DEPTH);
+    if (must) throw new NreplError("invalid-message", `${request.op}: '${name}' must be ${must}`);
   }
   return request;
 }
 
+/** What a value would have to be instead; undefined where it can be read. */
+function unreadable(value: unknown, depth: number): string | undefined {
+  if (typeof value === "string") return /\p{Surrogate}/u.test(value) ? "text without half surrogate pairs" : undefined;
+  if (typeof value === "number") return Math.abs(value) < 2 ** 63 ? undefined : "a number within 64 bits";
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return undefined;
+  if (depth === 0) return `nested at most ${MAX_DEPTH} deep`;
+  const inside = Array.isArray(value) ? value : [...Object.keys(value), ...Object.values(value)];
+  return inside.map((item) => unreadable(item, depth - 1)).find((must) => must !== undefined);
+}
+
 function base64(_key: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? { $bytes: btoa(Array.from(value, (byte) => String.fromCharCode(byte)).join("")) } : value;
+  return value instanceof Uint8Array
+    ? { $bytes: btoa(Array.from(value, (byte) => String.fromCharCode(byte)).join("")) }
+    : value;
 }
 
 function bytes(text: string): Uint8Array {

@@ -156,7 +156,10 @@ export class Connection {
     this.#leaving.clear();
     for (const stream of this.#streams.all) stream.lost();
     const largest = tooLarge ? this.#requests.largestUnanswered : undefined;
-    if (largest) this.#end(largest.id, new NreplError("invalid-message", `${largest.request.op}: a message of ${largest.size} bytes is more than the server takes`));
+    if (largest) {
+      const why = `${largest.request.op}: a message of ${largest.size} bytes is more than the server takes`;
+      this.#end(largest.id, new NreplError("invalid-message", why));
+    }
     for (const entry of this.#requests.all.filter((one) => one.sent)) {
       entry.sent = false;
       entry.again = true;
@@ -227,6 +230,8 @@ export class Connection {
     if (error && !(entry.again && this.#arrived(entry, error))) this.#end(entry.id, error);
     if (error) return;
     if (entry.request.op === "clone") this.#cloned(message);
+    const closed = entry.request.op === "close" ? this.#streamOf(entry) : undefined;
+    if (closed) this.#gone(closed);
     entry.handler.message(message, size);
     if (message.status?.includes("done")) this.#end(entry.id);
   }
@@ -286,9 +291,12 @@ export class Connection {
 
   #happened(stream: Stream, message: Message): void {
     this.#listener.event(message);
-    if (message.event !== "closed") return;
+    if (message.event === "closed") this.#gone(stream);
+  }
+
+  #gone(stream: Stream, error?: NreplError): void {
     this.#streams.remove(stream);
-    stream.endPlaces();
+    stream.endPlaces(error);
   }
 
   /** What a session said up to `to` is gone; its evals that may have said some of it are told. */
@@ -298,7 +306,9 @@ export class Connection {
     stream.gapped = true;
     const evals = this.#evals(stream);
     if (stream.wanted || evals.some((entry) => entry.heard)) this.#listener.lost({ session: stream.ref, from, to });
-    for (const entry of evals) entry.missed({ id: entry.id, session: stream.ref, status: ["replay-gap"], missing: [from, to] });
+    for (const entry of evals) {
+      entry.missed({ id: entry.id, session: stream.ref, status: ["replay-gap"], missing: [from, to] });
+    }
   }
 
   // -- attaching, and going on ------------------------------------------------------------------
@@ -374,7 +384,7 @@ export class Connection {
     }
     for (const entry of this.#requests.all) {
       if (entry.answers === undefined || !entry.again || this.#streamOf(entry) !== stream) continue;
-      if (!this.#requests.get(entry.answers)?.waits) this.#end(entry.id); // it was given, or is wanted no more
+      if (!this.#requests.isAwaited(entry)) this.#end(entry.id); // it was given, or is wanted no more
     }
     stream.resuming = stream.gapped = false;
     this.#sendWaiting();
@@ -397,12 +407,15 @@ export class Connection {
       this.#attachNew(stream);
       return this.#settle(stream);
     }
-    const reason = error.code === "unknown-session" ? error
+    const closed = error.code === "unknown-session";
+    const why = closed
+      ? error
       : new ConnectionLost(`the session's messages cannot be taken up again: ${error.message}`);
     stream.resuming = false;
-    for (const entry of this.#evals(stream)) if (entry.again) this.#end(entry.id, reason);
-    this.#streams.remove(stream);
-    stream.endPlaces(reason);
+    for (const entry of this.#evals(stream)) if (entry.again) this.#end(entry.id, why);
+    // The event that said so came while nobody was there to see it.
+    if (closed && stream.wanted) this.#listener.event({ session: stream.ref, event: "closed" });
+    this.#gone(stream, why);
     this.#sendWaiting();
   }
 }

@@ -8,7 +8,12 @@ import type { EvalResult } from "./result.js";
 import type { Message } from "./messages.js";
 
 export type ClientErrorCode =
-  | "no-server" | "connection-lost" | "closed" | "slow-consumer" | "replay-gap" | "eval-error";
+  | "no-server"
+  | "connection-lost"
+  | "closed"
+  | "slow-consumer"
+  | "replay-gap"
+  | "eval-error";
 
 /** The tree's root. `code` is what to decide by, `message` a sentence a person can act on. */
 export class NreplError extends Error {

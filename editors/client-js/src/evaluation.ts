@@ -126,7 +126,8 @@ export class Evaluation implements AsyncIterable<EvalMessage, undefined>, Promis
 
   #take(message: Message, size: number): void {
     const status = message.status ?? [];
-    if (status.includes("need-input") || status.includes("input-done")) this.#asking?.abort();
+    // What is asked now, or was in what is gone, is not what was asked before.
+    if (["need-input", "input-done", "replay-gap"].some((one) => status.includes(one))) this.#asking?.abort();
     if (status.includes("need-input") && this.#onInput) void this.#ask(message, this.#onInput);
     if (this.#inbox.put(message as EvalMessage, size)) this.#seq = message.seq ?? this.#seq;
     else this.#inbox.end(new SlowConsumer(this.#seq, this.#host.maxBuffered));
@@ -137,7 +138,8 @@ export class Evaluation implements AsyncIterable<EvalMessage, undefined>, Promis
     const { signal } = asking;
     try {
       const line = await onInput({ prompt: String(message.prompt ?? ""), password: message.password === true, signal });
-      if (!signal.aborted) await this.#host.stdin(this.id, line === null ? "" : line.endsWith("\n") ? line : `${line}\n`, true);
+      if (!signal.aborted)
+        await this.#host.stdin(this.id, line === null ? "" : line.endsWith("\n") ? line : `${line}\n`, true);
     } catch (error) {
       if (signal.aborted) return;
       this.#host.report(error);

@@ -1,7 +1,5 @@
 /** The protocol's messages as this library's callers see them, derived from the generated types. */
-import type {
-  ErrorCode, EvalReply, Op, Replies, Request as AnyRequest, SessionEvent, Status,
-} from "../../protocol.js";
+import type { ErrorCode, EvalReply, Op, Replies, Request as AnyRequest, SessionEvent, Status } from "../../protocol.js";
 
 /** Any message of the server's. Fields that are not known yet are kept. */
 export interface Message {
@@ -25,7 +23,11 @@ export type EvalMessage = Omit<EvalReply, "status"> & { status?: string[]; missi
 
 /** One message of a session's stream: of any eval, an event, or output that nobody can be named for. */
 export type StreamMessage = Partial<Omit<EvalReply, "status">> &
-  Partial<Omit<SessionEvent, "event">> & { event?: SessionEvent["event"]; status?: string[]; missing?: [number, number] };
+  Partial<Omit<SessionEvent, "event">> & {
+    event?: SessionEvent["event"];
+    status?: string[];
+    missing?: [number, number];
+  };
 
 /** Messages `from` to `to` of a session are gone. */
 export interface Gap {
@@ -34,12 +36,16 @@ export interface Gap {
   to: number;
 }
 
-type Camel<Name extends string> = Name extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : Name;
+type Camel<Name extends string> = Name extends `${infer Head}-${infer Tail}`
+  ? `${Head}${Capitalize<Camel<Tail>>}`
+  : Name;
 
 /** The fields of a request, in JavaScript's spelling: `kill-after` is `killAfter`. Maps inside them are as on the wire. */
 export type Fields<Name extends Op, Without extends string = never> = {
-  [Key in Exclude<keyof Extract<AnyRequest, { op: Name }>, "op" | "id" | Without> & string as Camel<Key>]?:
-    Extract<AnyRequest, { op: Name }>[Key];
+  [Key in Exclude<keyof Extract<AnyRequest, { op: Name }>, "op" | "id" | Without> & string as Camel<Key>]?: Extract<
+    AnyRequest,
+    { op: Name }
+  >[Key];
 };
 
 /** The last reply to a request. */

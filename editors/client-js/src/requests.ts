@@ -15,7 +15,14 @@ export interface Handler {
 
 /** What changes nothing, or nothing more the second time: sent again when its reply may be lost. */
 const AGAIN = new Set([
-  "describe", "ls-sessions", "completions", "signature", "lookup", "is-complete", "close", "detach",
+  "describe",
+  "ls-sessions",
+  "completions",
+  "signature",
+  "lookup",
+  "is-complete",
+  "close",
+  "detach",
 ]);
 const EVALS = new Set(["eval", "load-file"]);
 
@@ -39,6 +46,8 @@ export class Entry {
   heard = false;
   /** An eval's: it waits for input. */
   waits = false;
+  /** An eval's: how often it has asked for input. An answer's: which of these times it is for. */
+  question = 0;
   /** An eval's: nothing came of it since these messages went missing. */
   #doubt: GapMessage | undefined;
 
@@ -80,7 +89,10 @@ export class Entry {
     if (message.started === undefined) this.runs();
     this.heard = true;
     this.#doubt = undefined;
-    if (status.includes("need-input")) this.waits = true;
+    if (status.includes("need-input")) {
+      this.waits = true;
+      this.question += 1;
+    }
     if (status.includes("input-done")) this.waits = false;
     this.handler.message(message, size);
   }
@@ -88,6 +100,7 @@ export class Entry {
   /** Messages of its session are gone, as `gap` says: some of its own, if it had begun. */
   missed(gap: GapMessage): void {
     if (!this.heard && !this.again) return; // it was asked for on this connection, where nothing is missed
+    this.waits = false; // or for something else than it did
     const from = this.heard ? gap.missing[0] : (this.#doubt ?? gap).missing[0];
     this.#doubt = { ...gap, missing: [from, gap.missing[1]] };
     if (this.heard) this.handler.message(gap, 0);
@@ -123,8 +136,10 @@ export class Requests {
 
   /** Throws `busy` where too many are open. */
   add(op: string, fields: Record<string, unknown>, handler: Handler, answers: string | undefined): Entry {
-    if (this.#open.size >= MAX_OPEN) throw new NreplError("busy", `${MAX_OPEN} requests are open; wait for some to end`);
+    if (this.#open.size >= MAX_OPEN)
+      throw new NreplError("busy", `${MAX_OPEN} requests are open; wait for some to end`);
     const entry = new Entry({ op, id: this.newId(), ...fields }, handler, answers);
+    entry.question = this.#open.get(answers ?? "")?.question ?? 0;
     this.#open.set(entry.id, entry);
     return entry;
   }
@@ -138,6 +153,12 @@ export class Requests {
     const entry = this.#open.get(id);
     this.#open.delete(id);
     return entry;
+  }
+
+  /** Whether the eval still waits for this answer. */
+  isAwaited(answer: Entry): boolean {
+    const asked = this.#open.get(answer.answers ?? "");
+    return asked !== undefined && asked.waits && asked.question === answer.question;
   }
 
   /** Of those that the server has not answered yet, the one with the largest frame. */

@@ -5,7 +5,15 @@ import type { EvalMessage } from "./messages.js";
 
 /** Outcomes that `check` throws for beside errors of the code; the most telling first. */
 const FAILURES = [
-  "session-died", "session-closed", "session-restarted", "oom", "cpu-limit", "cancelled", "output-limit", "timeout", "interrupted",
+  "session-died",
+  "session-closed",
+  "session-restarted",
+  "oom",
+  "cpu-limit",
+  "cancelled",
+  "output-limit",
+  "timeout",
+  "interrupted",
 ];
 
 export class EvalResult {

@@ -29,10 +29,14 @@ export interface SessionHost {
 
 /** Start an eval; without `session` in a fresh worker that ends with it, or with the connection. */
 export function evaluate(
-  host: SessionHost, op: "eval" | "load-file", session: string | undefined, code: string, options: EvalOptions,
+  host: SessionHost,
+  op: "eval" | "load-file",
+  session: string | undefined,
+  code: string,
+  options: EvalOptions,
 ): Evaluation {
   const { onInput, collect, ...fields } = options;
-  const request = { session, code, allowStdin: onInput !== undefined, ...fields };
+  const request = { ...fields, session, code, allowStdin: fields.allowStdin ?? onInput !== undefined };
   const evaluation = {
     maxBuffered: host.maxBuffered,
     open: (handler: Handler) => host.open(op, request, handler),
@@ -88,7 +92,9 @@ export class Session {
 
   /** What may stand at the cursor (by default the end). Offsets, `start` of the answer too, are into the string. */
   async completions(
-    code: string, cursor = code.length, options: { module?: string; file?: string } = {},
+    code: string,
+    cursor = code.length,
+    options: { module?: string; file?: string } = {},
   ): Promise<Completion[]> {
     const { completions } = await this.#ask("completions", code, cursor, options);
     return completions.map((one) => ({ ...one, start: offsetOf(code, one.start) }));
@@ -101,7 +107,8 @@ export class Session {
 
   /** What a name is, by itself or as the one at the cursor in some code; undefined where the session knows nothing of it. */
   async lookup(
-    what: string | { code: string; cursor: number }, options: { module?: string } = {},
+    what: string | { code: string; cursor: number },
+    options: { module?: string } = {},
   ): Promise<SymbolInfo | undefined> {
     const fields = typeof what === "string" ? { sym: what } : { ...what, cursor: codePoints(what.code, what.cursor) };
     try {
@@ -144,9 +151,11 @@ export class Session {
   }
 
   #ask<Name extends "completions" | "signature">(
-    op: Name, code: string, cursor: number, options: object,
+    op: Name,
+    code: string,
+    cursor: number,
+    options: object,
   ): Promise<ReplyTo<Name>> {
     return this.#host.request(op, { session: this.id, code, cursor: codePoints(code, cursor), ...options });
   }
 }
-

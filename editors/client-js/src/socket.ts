@@ -62,9 +62,7 @@ export class Sockets {
   #ticker: Timer | undefined;
   #silent = 0;
 
-  constructor(
-    core: Connection, Socket: SocketConstructor, url: string, codec: Codec, retry: Retry, watcher: Watcher,
-  ) {
+  constructor(core: Connection, Socket: SocketConstructor, url: string, codec: Codec, retry: Retry, watcher: Watcher) {
     this.#core = core;
     this.#Socket = Socket;
     this.#url = url;
@@ -103,7 +101,10 @@ export class Sockets {
     socket.addEventListener("close", (event: { code: number; reason: string }) => {
       if (current()) this.#lost(event.code, event.reason || why);
     });
-    this.#timer = setTimeout(() => this.drop(`${this.#url} did not answer within ${OPEN_SECONDS} s`), OPEN_SECONDS * 1000);
+    this.#timer = setTimeout(
+      () => this.drop(`${this.#url} did not answer within ${OPEN_SECONDS} s`),
+      OPEN_SECONDS * 1000,
+    );
   }
 
   /** `hello` was answered. */
@@ -124,8 +125,12 @@ export class Sockets {
         this.#core.sized(request.id, frameSize(frame));
         this.#socket?.send(frame);
       } catch (error) {
-        this.#core.refuse(request.id, error instanceof NreplError ? error
-          : new NreplError("invalid-message", `${request.op} cannot be encoded: ${describe(error)}`));
+        this.#core.refuse(
+          request.id,
+          error instanceof NreplError
+            ? error
+            : new NreplError("invalid-message", `${request.op} cannot be encoded: ${describe(error)}`),
+        );
       }
     }
   }
@@ -169,9 +174,10 @@ export class Sockets {
     this.#stopTimers();
     const greeted = this.#core.phase === "up";
     const said = reason || (code === 1006 ? "" : `code ${code}`);
-    const error = greeted || code !== 1006
-      ? new ConnectionLost(`the connection to ${this.#url} was lost${said ? `: ${said}` : ""}`)
-      : new NoServer(`no server answers at ${this.#url}${said ? `: ${said}` : ""}`);
+    const error =
+      greeted || code !== 1006
+        ? new ConnectionLost(`the connection to ${this.#url} was lost${said ? `: ${said}` : ""}`)
+        : new NoServer(`no server answers at ${this.#url}${said ? `: ${said}` : ""}`);
     this.#core.closed(error.message, code === TOO_LARGE);
     if (this.#core.phase === "over") return;
     const fatal = FATAL.get(code);

@@ -55,34 +55,52 @@ after(async () => {
 
 for (const codec of ["json", "msgpack"]) {
   test(`a page over ${codec}: clone, eval, error, input, interrupt, close`, { timeout: 60_000 }, async () => {
-    const story = await page.evaluate(async ({ url, token, codec, msgpack }) => {
-      const { connect } = await import("/dist/client-js/src/index.js");
-      const { encode, decode } = await import(msgpack);
-      const client = await connect({ url, token, ...(codec === "msgpack" ? { msgpack: { encode, decode } } : {}) });
-      const session = await client.clone();
-      const messages = [];
-      const run = session.eval("print('Grüße')\n6 * 7");
-      for await (const message of run) messages.push(message);
-      const { value } = await run;
-      const failed = await session.eval("1 / 0");
-      const asked = [];
-      const onInput = ({ prompt, password }) => (asked.push([prompt, password]), "Zoë");
-      const answered = await session.eval("import getpass\ninput('a? ') + getpass.getpass('b? ')", { onInput });
-      const loop = session.eval("print('on')\nwhile True: pass");
-      let stages = [];
-      for await (const message of loop) if (message.out) stages = (await loop.interrupt()).stages;
-      const { status } = await loop;
-      const raw = await session.eval("b'\\x00\\xff'", { data: true });
-      await session.close();
-      client.close();
-      return {
-        out: messages.map((one) => one.out ?? "").join(""), value, error: failed.error.type, answer: answered.value, asked,
-        stages, status, bytes: [...raw.data],
-      };
-    }, { url: server.url, token: server.token, codec, msgpack: `/${MSGPACK}/index.mjs` });
+    const story = await page.evaluate(
+      async ({ url, token, codec, msgpack }) => {
+        const { connect } = await import("/dist/client-js/src/index.js");
+        const { encode, decode } = await import(msgpack);
+        const client = await connect({ url, token, ...(codec === "msgpack" ? { msgpack: { encode, decode } } : {}) });
+        const session = await client.clone();
+        const messages = [];
+        const run = session.eval("print('Grüße')\n6 * 7");
+        for await (const message of run) messages.push(message);
+        const { value } = await run;
+        const failed = await session.eval("1 / 0");
+        const asked = [];
+        const onInput = ({ prompt, password }) => (asked.push([prompt, password]), "Zoë");
+        const answered = await session.eval("import getpass\ninput('a? ') + getpass.getpass('b? ')", { onInput });
+        const loop = session.eval("print('on')\nwhile True: pass");
+        let stages = [];
+        for await (const message of loop) if (message.out) stages = (await loop.interrupt()).stages;
+        const { status } = await loop;
+        const raw = await session.eval("b'\\x00\\xff'", { data: true });
+        await session.close();
+        client.close();
+        return {
+          out: messages.map((one) => one.out ?? "").join(""),
+          value,
+          error: failed.error.type,
+          answer: answered.value,
+          asked,
+          stages,
+          status,
+          bytes: [...raw.data],
+        };
+      },
+      { url: server.url, token: server.token, codec, msgpack: `/${MSGPACK}/index.mjs` },
+    );
     assert.deepEqual(story, {
-      out: "Grüße\n", value: "42", error: "ZeroDivisionError", answer: "'ZoëZoë'",
-      asked: [["a? ", false], ["b? ", true]], stages: ["sigint"], status: ["interrupted", "done"], bytes: [0, 255],
+      out: "Grüße\n",
+      value: "42",
+      error: "ZeroDivisionError",
+      answer: "'ZoëZoë'",
+      asked: [
+        ["a? ", false],
+        ["b? ", true],
+      ],
+      stages: ["sigint"],
+      status: ["interrupted", "done"],
+      bytes: [0, 255],
     });
     assert.deepEqual(problems, []);
   });
@@ -91,30 +109,40 @@ for (const codec of ["json", "msgpack"]) {
     const { proxy } = server;
     t.after(() => proxy.reset());
     proxy.cutAfter([5_000, 20_000, 300, 10_000, 7_000]);
-    const story = await page.evaluate(async ({ url, token, codec, msgpack }) => {
-      const { connect } = await import("/dist/client-js/src/index.js");
-      const { encode, decode } = await import(msgpack);
-      const lost = [];
-      let down = 0;
-      const client = await connect({
-        url, token, ...(codec === "msgpack" ? { msgpack: { encode, decode } } : {}),
-        retry: { first: 0.01, most: 0.1 }, onLost: (gap) => lost.push(gap), onDown: () => (down += 1),
-      });
-      const session = await client.clone();
-      const seqs = [];
-      let out = "";
-      const run = session.eval("for n in range(8000): print(n, flush=n % 5 == 0)");
-      for await (const message of run) {
-        seqs.push(message.seq);
-        out += message.out ?? "";
-      }
-      const { status } = await run;
-      await session.close();
-      client.close();
-      return { out, seqs, status, lost, down };
-    }, { url: proxy.url, token: server.token, codec, msgpack: `/${MSGPACK}/index.mjs` });
+    const story = await page.evaluate(
+      async ({ url, token, codec, msgpack }) => {
+        const { connect } = await import("/dist/client-js/src/index.js");
+        const { encode, decode } = await import(msgpack);
+        const lost = [];
+        let down = 0;
+        const client = await connect({
+          url,
+          token,
+          ...(codec === "msgpack" ? { msgpack: { encode, decode } } : {}),
+          retry: { first: 0.01, most: 0.1 },
+          onLost: (gap) => lost.push(gap),
+          onDown: () => (down += 1),
+        });
+        const session = await client.clone();
+        const seqs = [];
+        let out = "";
+        const run = session.eval("for n in range(8000): print(n, flush=n % 5 == 0)");
+        for await (const message of run) {
+          seqs.push(message.seq);
+          out += message.out ?? "";
+        }
+        const { status } = await run;
+        await session.close();
+        client.close();
+        return { out, seqs, status, lost, down };
+      },
+      { url: proxy.url, token: server.token, codec, msgpack: `/${MSGPACK}/index.mjs` },
+    );
     assert.equal(story.out, Array.from({ length: 8000 }, (_, n) => `${n}\n`).join(""));
-    assert.ok(story.seqs.every((seq, at) => at === 0 || seq > story.seqs[at - 1]), "each once and in order");
+    assert.ok(
+      story.seqs.every((seq, at) => at === 0 || seq > story.seqs[at - 1]),
+      "each once and in order",
+    );
     assert.deepEqual(story.status, ["done"]);
     assert.deepEqual(story.lost, []);
     assert.ok(story.down >= 5, `cut ${story.down} times`);
@@ -125,10 +153,16 @@ test("a page of another origin is refused, and told no more than that", { timeou
   const strangers = await serveFiles();
   const stranger = await browser.newPage();
   await stranger.goto(`http://127.0.0.1:${strangers.address().port}`);
-  const code = await stranger.evaluate(async ({ url, token }) => {
-    const { connect } = await import("/dist/client-js/src/index.js");
-    return connect({ url, token }).then(() => "connected", (error) => error.code);
-  }, { url: server.url, token: server.token });
+  const code = await stranger.evaluate(
+    async ({ url, token }) => {
+      const { connect } = await import("/dist/client-js/src/index.js");
+      return connect({ url, token }).then(
+        () => "connected",
+        (error) => error.code,
+      );
+    },
+    { url: server.url, token: server.token },
+  );
   assert.equal(code, "no-server");
   await stranger.close();
   strangers.close();

@@ -41,7 +41,10 @@ async function throughProxy(t, options = {}) {
   const session = await client.clone();
   t.after(async () => {
     const other = await connect({ url: server.url, token: server.token, WebSocket });
-    await other.session(session.id).close().catch(() => {});
+    await other
+      .session(session.id)
+      .close()
+      .catch(() => {});
     other.close();
   });
   return { proxy, client, session, told };
@@ -102,9 +105,15 @@ for (const [name, options] of Object.entries(codecs)) {
       const result = await session.eval("def f():\n  return 1 / 0\nf()", { file: "/w/a.py", line: 10 });
       assert.equal(result.ok, false);
       assert.equal(result.error.type, "ZeroDivisionError");
-      assert.deepEqual(result.error.traceback.map((frame) => frame.line), [12, 11]);
+      assert.deepEqual(
+        result.error.traceback.map((frame) => frame.line),
+        [12, 11],
+      );
       assert.match(result.traceback, /^Traceback[^]*ZeroDivisionError/);
-      await assert.rejects(session.eval("1 / 0").check(), (error) => error instanceof EvalError && error.result.error.type === "ZeroDivisionError");
+      await assert.rejects(
+        session.eval("1 / 0").check(),
+        (error) => error instanceof EvalError && error.result.error.type === "ZeroDivisionError",
+      );
       assert.equal((await session.eval("exit(3)")).exitCode, 3);
       await session.close();
     });
@@ -113,7 +122,8 @@ for (const [name, options] of Object.entries(codecs)) {
       const session = await (await connected(t, options)).clone();
       const { data } = await session.eval("{'n': [1, 2.5, None], 'raw': b'\\x00\\x01', '$bytes': 'x'}", { data: true });
       assert.deepEqual({ ...data, raw: [...data.raw] }, { n: [1, 2.5, null], raw: [0, 1], $bytes: "x" });
-      const rich = "class R:\n  def _repr_png_(self): return b'\\x89PNG'\n  def _repr_html_(self): return '<b>'\n  def __repr__(self): return 'R'\n";
+      const rich =
+        "class R:\n  def _repr_png_(self): return b'\\x89PNG'\n  def _repr_html_(self): return '<b>'\n  def __repr__(self): return 'R'\n";
       const { mime } = await session.eval(`${rich}R()`, { mime: ["image/png", "text/html"] });
       assert.deepEqual([[...mime["image/png"]], mime["text/html"]], [[0x89, 0x50, 0x4e, 0x47], "<b>"]);
       const { displays } = await session.eval("display(R())");
@@ -130,7 +140,10 @@ for (const [name, options] of Object.entries(codecs)) {
       };
       const { value } = await session.eval("import getpass\n(input('name? '), getpass.getpass('word? '))", { onInput });
       assert.equal(value, "('Zoë', 'secret')");
-      assert.deepEqual(asked, [["name? ", false], ["word? ", true]]);
+      assert.deepEqual(asked, [
+        ["name? ", false],
+        ["word? ", true],
+      ]);
       assert.equal((await session.eval("input()", { onInput: () => null })).error.type, "EOFError");
       assert.equal((await session.eval("input()")).error.type, "EOFError", "nobody is there to be asked");
       const run = session.eval("input()", { allowStdin: true });
@@ -157,7 +170,9 @@ for (const [name, options] of Object.entries(codecs)) {
 
     test("what is deaf to interrupts is killed where that was asked for, and restart gives a fresh worker", async (t) => {
       const session = await (await connected(t, options)).clone();
-      const run = session.eval("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf', flush=True)\nwhile True: pass");
+      const run = session.eval(
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf', flush=True)\nwhile True: pass",
+      );
       for await (const message of run) {
         if (message.out) assert.deepEqual((await run.interrupt({ killAfter: 0.05 })).stages, ["sigint", "kill"]);
       }
@@ -191,7 +206,10 @@ for (const [name, options] of Object.entries(codecs)) {
       const where = { code: "'🐍'; area(1)", cursor: "'🐍'; area".length };
       assert.equal((await patiently(() => session.lookup(where))).name, "area");
       assert.equal(await patiently(() => session.lookup("no_such_name")), undefined);
-      assert.deepEqual(await session.isComplete("def f():").then(({ state, indent }) => [state, indent]), ["incomplete", "    "]);
+      assert.deepEqual(await session.isComplete("def f():").then(({ state, indent }) => [state, indent]), [
+        "incomplete",
+        "    ",
+      ]);
       await session.close();
     });
 
@@ -207,7 +225,11 @@ for (const [name, options] of Object.entries(codecs)) {
       await session.eval("print('after')");
       await session.close();
       const all = await collect(observed);
-      assert.deepEqual(all.map((one) => one.seq), all.map((_, at) => at + 1), "each once and in order");
+      assert.deepEqual(
+        all.map((one) => one.seq),
+        all.map((_, at) => at + 1),
+        "each once and in order",
+      );
       assert.match(all.map((one) => one.out ?? "").join(""), /before\nafter\n/);
       assert.equal(all.at(-1).event, "closed");
       const later = await collect(live);
@@ -222,7 +244,9 @@ for (const [name, options] of Object.entries(codecs)) {
       await session.eval("ran = []");
       const numbers = [...Array(30).keys()];
       proxy.cutAfter(Array.from({ length: 20 }, () => Math.floor(random() * 20_000)));
-      const runs = numbers.map((number) => session.eval(`ran.append(${number})\nfor n in range(500): print(${number}, n, flush=n % 50 == 0)`));
+      const runs = numbers.map((number) =>
+        session.eval(`ran.append(${number})\nfor n in range(500): print(${number}, n, flush=n % 50 == 0)`),
+      );
       const results = await Promise.all(runs);
       results.forEach((result, number) => {
         assert.equal(result.out, Array.from({ length: 500 }, (_, n) => `${number} ${n}\n`).join(""));
@@ -233,7 +257,11 @@ for (const [name, options] of Object.entries(codecs)) {
       assert.equal(told.lost.length, 0);
       await session.close();
       const seqs = (await collect(attached)).map((one) => one.seq);
-      assert.deepEqual(seqs, seqs.map((_, at) => at + 1), "each once and in order");
+      assert.deepEqual(
+        seqs,
+        seqs.map((_, at) => at + 1),
+        "each once and in order",
+      );
     });
 
     test("an eval goes on while nobody is connected; its answer to input arrives later", async (t) => {
@@ -241,13 +269,14 @@ for (const [name, options] of Object.entries(codecs)) {
       let asked;
       const question = new Promise((resolve) => (asked = resolve));
       let answer;
-      const onInput = () => new Promise((resolve) => {
-        answer = resolve;
-        asked();
-      });
+      const onInput = () =>
+        new Promise((resolve) => {
+          answer = resolve;
+          asked();
+        });
       const run = session.eval("name = input('? ')\nprint('hello', name)", { onInput });
       await question;
-      const down = new Promise((resolve) => told.down.push = (reason) => resolve(reason));
+      const down = new Promise((resolve) => (told.down.push = (reason) => resolve(reason)));
       proxy.break();
       await down;
       answer("Ada");
@@ -262,7 +291,10 @@ test("a wrong token, no server, no WebSocket: each says so at once", async () =>
   const proxy = await Proxy.open();
   const { url } = proxy;
   await proxy.close(); // nobody's port
-  await assert.rejects(connect({ url, token: server.token, WebSocket }), (error) => error instanceof NoServer && error.message.includes(url));
+  await assert.rejects(
+    connect({ url, token: server.token, WebSocket }),
+    (error) => error instanceof NoServer && error.message.includes(url),
+  );
   await assert.rejects(connect({ url: "no url", WebSocket }), NoServer);
   if (globalThis.WebSocket === undefined) await assert.rejects(connect({ url }), /no WebSocket/);
 });
@@ -313,7 +345,10 @@ test("events and late output are told apart", async (t) => {
   const message = await said;
   assert.deepEqual([message.id, message.late, message.out], [id, true, "later\n"]);
   await session.close();
-  assert.deepEqual(told.events.map((one) => one.event), ["started", "closed"]);
+  assert.deepEqual(
+    told.events.map((one) => one.event),
+    ["started", "closed"],
+  );
 });
 
 test("a loop that does not keep up is told where to go on, and the result is whole", async (t) => {
@@ -323,9 +358,12 @@ test("a loop that does not keep up is told where to go on, and the result is who
   let since = 0;
   const result = await run; // meanwhile nothing is taken
   let out = "";
-  await assert.rejects(async () => {
-    for (;;) out += (await iterator.next()).value.out ?? "";
-  }, (error) => error instanceof SlowConsumer && (since = error.since) > 0);
+  await assert.rejects(
+    async () => {
+      for (;;) out += (await iterator.next()).value.out ?? "";
+    },
+    (error) => error instanceof SlowConsumer && (since = error.since) > 0,
+  );
   const first = out.length;
   for (let ended = false; !ended; ) {
     try {
@@ -369,8 +407,16 @@ test("a callback that throws breaks nothing", async (t) => {
     process.removeListener("uncaughtException", listener);
     for (const one of others) process.on("uncaughtException", one);
   });
-  const { session } = await throughProxy(t, { onEvent: () => { throw new Error("of an event"); } });
-  const result = await session.eval("input()", { onInput: () => { throw new Error("of input"); } });
+  const { session } = await throughProxy(t, {
+    onEvent: () => {
+      throw new Error("of an event");
+    },
+  });
+  const result = await session.eval("input()", {
+    onInput: () => {
+      throw new Error("of input");
+    },
+  });
   assert.ok(result.status.includes("interrupted"));
   assert.equal((await session.eval("1")).value, "1");
   assert.deepEqual(thrown, ["of an event", "of input"]);

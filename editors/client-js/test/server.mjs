@@ -16,7 +16,18 @@ export async function startServer(...arguments_) {
   const proxy = await Proxy.open();
   const home = mkdtempSync(path.join(tmpdir(), "njs-"));
   const file = path.join(home, "server.json");
-  const command = ["-m", "nrepl_py", "serve", "--sandbox", "process", "--connection-file", file, "--allow-host", proxy.host, ...arguments_];
+  const command = [
+    "-m",
+    "nrepl_py",
+    "serve",
+    "--sandbox",
+    "process",
+    "--connection-file",
+    file,
+    "--allow-host",
+    proxy.host,
+    ...arguments_,
+  ];
   const child = spawn(PYTHON, command, { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
   const ended = once(child, "exit");
   let said = "";

@@ -22,6 +22,7 @@ export class SimulatedSession {
     this.all = []; // every message ever, which no client can ask for
     this.queue = []; // open evals, the first one runs
     this.attached = new Set();
+    this.answers = []; // [the seq of the question, the answer]
     this.ran = new Map(); // eval id -> how often its code began to run
   }
 
@@ -42,8 +43,9 @@ export class SimulatedSession {
    * leave unread (it is dropped for more), so it forgets neither a message nor an id before they have arrived.
    */
   isOnItsWay({ id, seq }) {
-    return this.server.connections.some((one) =>
-      one.toClient.some((message) => message.seq === seq) || one.toServer.some((request) => request.id === id));
+    return this.server.connections.some(
+      (one) => one.toClient.some((message) => message.seq === seq) || one.toServer.some((request) => request.id === id),
+    );
   }
 
   get first() {
@@ -58,9 +60,16 @@ export class SimulatedSession {
     if (running.said === 0) {
       this.ran.set(id, (this.ran.get(id) ?? 0) + 1);
       this.say({ id, started: { code: running.code } }, asker);
-    } else if (running.asks && !running.answered) {
-      if (!running.waits) this.say({ id, status: ["need-input"], prompt: "? " }, asker);
-      running.waits = true;
+    } else if (running.waits) {
+      return;
+    } else if (running.asked < running.asks) {
+      running.asked += 1;
+      if (running.input.length) {
+        this.answers.push([0, running.input.shift()]);
+        return;
+      }
+      this.say({ id, status: ["need-input"], prompt: "? " }, asker);
+      running.waits = this.last;
       return;
     } else if (running.said <= running.length) {
       this.say({ id, out: `${id}:${running.said}` }, asker);
@@ -69,6 +78,14 @@ export class SimulatedSession {
       this.say({ id, value: running.code, status: ["done"] }, asker);
     }
     running.said += 1;
+  }
+
+  /** What was typed: the answer to a question, or to the next one. */
+  input(running, text) {
+    if (!running.waits) return running.input.push(text);
+    this.answers.push([running.waits, text]);
+    running.waits = 0;
+    return this.say({ id: running.id, status: ["input-done"] }, running.asker);
   }
 
   /** Somebody else's output. */
@@ -109,6 +126,8 @@ export class SimulatedServer {
   }
 
   handle(connection, request) {
+    // An answer that arrives after its connection was given up may be read twice: of that nothing is promised.
+    if (connection.cut && request.op === "stdin") return undefined;
     const reply = (fields) => connection.send({ id: request.id, ...fields });
     const refuse = (code) => reply({ status: ["error", code, "done"], message: code });
     const session = this.sessions.get(request.session);
@@ -120,7 +139,8 @@ export class SimulatedServer {
         if (session.knows(request.id)) return refuse("duplicate-id");
         const [length, asks] = JSON.parse(request.code);
         const asker = connection.cut ? undefined : connection;
-        session.queue.push({ id: request.id, code: request.code, length, asks, said: 0, asker });
+        const started = { said: 0, asked: 0, waits: 0, input: [] };
+        session.queue.push({ id: request.id, code: request.code, length, asks, asker, ...started });
         return undefined;
       }
       case "attach": {
@@ -131,9 +151,13 @@ export class SimulatedServer {
         if (!connection.cut) session.attached.add(connection);
         const running = session.queue[0]?.said > 0 ? session.queue[0] : undefined;
         return reply({
-          session: session.id, "first-seq": session.first, "last-seq": session.last, epoch: 1,
-          running: running?.id ?? null, queued: Math.max(0, session.queue.length - 1),
-          "waiting-for-input": running?.waits === true && !running.answered,
+          session: session.id,
+          "first-seq": session.first,
+          "last-seq": session.last,
+          epoch: 1,
+          running: running?.id ?? null,
+          queued: Math.max(0, session.queue.length - 1),
+          "waiting-for-input": Boolean(running?.waits),
           status: gap ? ["replay-gap", "done"] : ["done"],
         });
       }
@@ -142,9 +166,8 @@ export class SimulatedServer {
         return reply({ status: ["done"] });
       case "stdin": {
         const running = session.queue[0];
-        if (!running?.waits || running.answered) return reply({ status: ["session-idle", "done"] });
-        running.answered = request.stdin;
-        session.say({ id: running.id, status: ["input-done"] }, running.asker);
+        if (!running?.said) return reply({ status: ["session-idle", "done"] });
+        session.input(running, request.stdin);
         return reply({ session: session.id, status: ["done"] });
       }
       default:

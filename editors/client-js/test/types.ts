@@ -2,17 +2,33 @@
 import * as msgpack from "@msgpack/msgpack";
 import WebSocketOfNode from "ws";
 import {
-  connect, NreplError, type Completion, type EvalMessage, type EvalResult, type SessionEvent, type StreamMessage,
+  connect,
+  NreplError,
+  type Completion,
+  type EvalMessage,
+  type EvalResult,
+  type SessionEvent,
+  type StreamMessage,
 } from "nrepl-py-client";
 import { Connection } from "nrepl-py-client/connection";
 import { PROTOCOL_VERSION, type EvalRequest } from "nrepl-py-client/protocol";
 
 export async function use(url: string): Promise<void> {
-  const platform = await connect({ url, token: "t", msgpack, onEvent: (event) => void (event.event satisfies SessionEvent["event"] | undefined) });
+  const platform = await connect({
+    url,
+    token: "t",
+    msgpack,
+    onEvent: (event) => void (event.event satisfies SessionEvent["event"] | undefined),
+  });
   const client = await connect({ url, WebSocket: WebSocketOfNode, retry: { total: 60 } });
   await connect({ url, WebSocket });
   const session = await client.clone({ name: "work", inheritEnv: ["HOME"], limits: { "memory-bytes": 1 << 30 } });
-  const run = session.eval("1", { killAfter: 1, storeHistory: false, values: "all", onInput: async ({ prompt, password }) => prompt + String(password) });
+  const run = session.eval("1", {
+    killAfter: 1,
+    storeHistory: false,
+    values: "all",
+    onInput: async ({ prompt, password }) => prompt + String(password),
+  });
   for await (const message of run) message satisfies EvalMessage;
   const result: EvalResult = await run;
   result.value satisfies string | undefined;
@@ -30,7 +46,11 @@ export async function use(url: string): Promise<void> {
   await session.stdin("").catch((error: unknown) => error instanceof NreplError && error.code === "session-closed");
   const request: EvalRequest = { op: "eval", id: "1", code: "1" };
   PROTOCOL_VERSION satisfies 1;
-  new Connection("p", {}, { ready() {}, refused() {}, event() {}, other() {}, lost() {} }).request(request.op, {}, { message() {}, end() {} });
+  new Connection("p", {}, { ready() {}, refused() {}, event() {}, other() {}, lost() {} }).request(
+    request.op,
+    {},
+    { message() {}, end() {} },
+  );
 
   // @ts-expect-error: it is killAfter
   session.eval("1", { "kill-after": 1 });

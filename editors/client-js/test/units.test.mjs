@@ -46,7 +46,10 @@ test("an inbox gives what was put, in order, then its end", async () => {
   inbox.end();
   const got = await Promise.all(early);
   for (let next = await inbox.next(); !next.done; next = await inbox.next()) got.push(next);
-  assert.deepEqual(got.map((one) => one.value), Array.from({ length: 5000 }, (_, n) => n));
+  assert.deepEqual(
+    got.map((one) => one.value),
+    Array.from({ length: 5000 }, (_, n) => n),
+  );
   assert.equal((await inbox.next()).done, true);
 });
 
@@ -72,18 +75,30 @@ test("an inbox that is cleared ends for those who wait", async () => {
 
 test("fields are spelt as the protocol spells them, and those without a value are left out", () => {
   assert.equal(kebab("interruptId"), "interrupt-id");
-  assert.deepEqual(wire({ killAfter: 0, file: undefined, module: null, data: false }), { "kill-after": 0, data: false });
+  assert.deepEqual(wire({ killAfter: 0, file: undefined, module: null, data: false }), {
+    "kill-after": 0,
+    data: false,
+  });
 });
 
 test("both codecs give the same message for the same bytes", () => {
   const raw = new Uint8Array([0, 255, 128]);
-  const sent = { id: "1", data: { a: [raw, { $bytes: "AA==", b: 1 }] }, mime: { "image/png": raw, "image/svg+xml": "<svg/>", "application/json": "x" } };
+  const sent = {
+    id: "1",
+    data: { a: [raw, { $bytes: "AA==", b: 1 }] },
+    mime: { "image/png": raw, "image/svg+xml": "<svg/>", "application/json": "x" },
+  };
   const binary = { ...sent };
   const text = JSON.stringify({
-    ...sent, data: { a: [{ $bytes: "AP+A" }, { $bytes: "AA==", b: 1 }] }, mime: { ...sent.mime, "image/png": "AP+A" },
+    ...sent,
+    data: { a: [{ $bytes: "AP+A" }, { $bytes: "AA==", b: 1 }] },
+    mime: { ...sent.mime, "image/png": "AP+A" },
   });
   const frame = messagepack.encode(binary);
-  assert.deepEqual(json.decode(text), msgpack(messagepack).decode(frame.buffer.slice(frame.byteOffset, frame.byteOffset + frame.byteLength)));
+  assert.deepEqual(
+    json.decode(text),
+    msgpack(messagepack).decode(frame.buffer.slice(frame.byteOffset, frame.byteOffset + frame.byteLength)),
+  );
 });
 
 test("a frame of the other kind, or that is no map, is refused; so is what no codec carries", () => {
@@ -92,8 +107,13 @@ test("a frame of the other kind, or that is no map, is refused; so is what no co
   assert.throws(() => packs.decode("{}"));
   for (const text of ["[]", "1", "null", "{"]) assert.throws(() => json.decode(text));
   for (const codec of [json, packs]) {
-    for (const value of [Number.NaN, Infinity, "\ud800"]) {
-      assert.throws(() => codec.encode({ op: "eval", id: "1", code: value }), (error) => error.code === "invalid-message");
+    let deep = [];
+    for (let level = 0; level < 70; level += 1) deep = [deep];
+    for (const value of [Number.NaN, Infinity, 2 ** 64, "\ud800", { env: ["\udfff"] }, { "\ud800": 1 }, deep]) {
+      assert.throws(
+        () => codec.encode({ op: "eval", id: "1", code: value }),
+        (error) => error.code === "invalid-message",
+      );
     }
   }
 });
@@ -112,7 +132,10 @@ test("offsets into a string and code points are converted both ways", () => {
 test("a result that collects nothing still says how it ended", () => {
   const result = new EvalResult("1");
   result.add({ id: "1", out: "much" }, false);
-  result.add({ id: "1", err: "Traceback", error: { type: "E", module: null, message: "m" }, status: ["eval-error", "done"] }, false);
+  result.add(
+    { id: "1", err: "Traceback", error: { type: "E", module: null, message: "m" }, status: ["eval-error", "done"] },
+    false,
+  );
   assert.deepEqual([result.out, result.ok, result.traceback], ["", false, "Traceback"]);
   assert.throws(() => result.check(), /Traceback/);
   const killed = new EvalResult("2");
@@ -150,7 +173,13 @@ function sockets() {
     }
     greet() {
       this.tell("open");
-      this.say({ id: this.sent.at(-1).id, status: ["done"], server: { name: "s" }, principal: "p", capabilities: ["eval"] });
+      this.say({
+        id: this.sent.at(-1).id,
+        status: ["done"],
+        server: { name: "s" },
+        principal: "p",
+        capabilities: ["eval"],
+      });
     }
   }
   return { made, Socket };
@@ -210,7 +239,10 @@ test("after a lost connection it tries again, at once when told so, and resumes"
   mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
   t.after(() => mock.timers.reset());
   const waits = [];
-  const { made, client } = await connected({ onDown: (_, seconds) => waits.push(seconds), retry: { first: 4, total: 60 } });
+  const { made, client } = await connected({
+    onDown: (_, seconds) => waits.push(seconds),
+    retry: { first: 4, total: 60 },
+  });
   const described = client.describe();
   made[0].tell("close", { code: 1001, reason: "restart" });
   mock.timers.tick(0);
@@ -251,9 +283,12 @@ test("an eval's loop has a bound of its own", async () => {
   const { id } = made[0].sent.at(-1);
   for (let seq = 1; seq <= 10; seq += 1) made[0].say({ id, seq, out: "x".repeat(200) });
   const got = [];
-  await assert.rejects(async () => {
-    for await (const message of run) got.push(message.seq);
-  }, (error) => error instanceof SlowConsumer && error.since === got.at(-1));
+  await assert.rejects(
+    async () => {
+      for await (const message of run) got.push(message.seq);
+    },
+    (error) => error instanceof SlowConsumer && error.since === got.at(-1),
+  );
   assert.ok(got.length > 0 && got.length < 10);
   made[0].say({ id, seq: 11, status: ["done"] });
   assert.equal((await run).out.length, 2000);
@@ -263,7 +298,9 @@ test("an eval's loop has a bound of its own", async () => {
 test("an answer that is wanted no more is not sent", async () => {
   const { made, client } = await connected();
   let asked;
-  const run = client.eval("input()", { onInput: (request) => new Promise((resolve) => (asked = { ...request, resolve })) });
+  const run = client.eval("input()", {
+    onInput: (request) => new Promise((resolve) => (asked = { ...request, resolve })),
+  });
   const { id } = made[0].sent.at(-1);
   made[0].say({ id, seq: 1, status: ["need-input"], prompt: "? ", password: true });
   assert.deepEqual([asked.prompt, asked.password, asked.signal.aborted], ["? ", true, false]);
@@ -273,5 +310,33 @@ test("an answer that is wanted no more is not sent", async () => {
   made[0].say({ id, seq: 3, status: ["done"] });
   await run;
   assert.equal(made[0].sent.filter((one) => one.op === "stdin").length, 0);
+  client.close();
+});
+
+test("a question that may have been answered in what is gone is not answered again", async () => {
+  const { made, client } = await connected({ retry: { first: 0.001 } });
+  const asked = [];
+  const onInput = (request) => new Promise((resolve) => asked.push({ ...request, resolve }));
+  const run = client.session("s").eval("input()", { onInput });
+  const { id } = made[0].sent.at(-1);
+  made[0].say({ id, session: "s", seq: 1, status: ["need-input"], prompt: "name? ", password: false });
+  made[0].tell("close", { code: 1006, reason: "" });
+  while (made.length < 2) await new Promise((resolve) => setTimeout(resolve));
+  made[1].greet();
+  const attach = made[1].sent.at(-1);
+  made[1].say({ session: "s", seq: 9, out: "of others" });
+  const now = { "last-seq": 9, running: id, "waiting-for-input": true, status: ["replay-gap", "done"] };
+  made[1].say({ id: attach.id, session: "s", ...now });
+  assert.deepEqual(
+    asked.map(({ prompt, password, signal }) => [prompt, password, signal.aborted]),
+    [
+      ["name? ", false, true],
+      ["", true, false],
+    ],
+  );
+  asked[0].resolve("Ada");
+  made[1].say({ id, session: "s", seq: 10, status: ["done"] });
+  assert.deepEqual((await run).status, ["need-input", "replay-gap", "done"]);
+  assert.equal(made[1].sent.filter((one) => one.op === "stdin").length, 0);
   client.close();
 });

@@ -54,6 +54,8 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     max_stdin_bytes: Annotated[_Bytes, Meta(description="input buffered for one eval before it is read")] = 1 << 20
     # 1000: far more than an editor has open, and no more memory than a server for several people has.
     max_sessions_per_principal: Annotated[_Count, Meta(description="sessions one principal may hold")] = 1000
+    # 16: more snapshots than one keeps apart, and each may in time cost as much memory as its original.
+    max_family_sessions: Annotated[_Count, Meta(description="a session and its live clones, together")] = 16
     # 1000: below the 1024 descriptors a process may often have at most, for their share of them.
     max_connections: Annotated[_Count, Meta(description="connections open at once")] = 1000
     # 5000: what one connection reaches with evals one after the other; past it, it is read no further for a moment.

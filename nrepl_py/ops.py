@@ -365,13 +365,18 @@ class Describe(Request, kw_only=True, tag="describe"):
 
 
 class Clone(Request, kw_only=True, tag="clone"):
-    """Make a session in a worker of its own. The asker is attached to it."""
+    """Make a session in a worker of its own: a fresh one, or with `session` a copy of that one's live state. The asker
+    is attached to it."""
 
-    errors = ("start-failed", "no-capacity", "quota-exceeded", "forbidden", "not-supported", "unknown-session")
+    errors = (
+        "start-failed", "no-capacity", "quota-exceeded", "forbidden", "not-supported", "unknown-session", "busy",
+        "unavailable",
+    )  # fmt: skip
     reply = CloneReply
     capability = "eval"
 
-    session: SessionRef | None = None
+    session: Annotated[SessionRef, Meta(description="the one to copy, as it is between two evals")] | None = None
+    force: Annotated[bool, Meta(description="copy it though it has threads, which do not come along")] = False
     name: Annotated[str, Meta(min_length=1, max_length=128, description="unique per principal")] | None = None
     python: Annotated[str, Meta(max_length=4096, description="interpreter: a path, or a name on PATH")] | None = None
     cwd: Annotated[str, Meta(max_length=4096)] | None = None
@@ -397,15 +402,20 @@ class Close(Request, kw_only=True, tag="close"):
 
 
 class Restart(Request, kw_only=True, tag="restart"):
-    """Give a session a fresh worker; open evals end with the old one. Answers when the new one is up."""
+    """Give a session a fresh worker, or a copy of that of `from`; open evals end with the old one. Answers when the new
+    one is up."""
 
     statuses = ("done", "session-closed")
-    errors = ("unknown-session", "start-failed", "no-capacity", "busy", "not-supported")
+    errors = (
+        "unknown-session", "start-failed", "no-capacity", "quota-exceeded", "busy", "unavailable", "not-supported",
+    )  # fmt: skip
     reply = RestartReply
     capability = "eval"
 
     session: SessionRef
-    from_: Annotated[SessionRef, Meta(description="a copy of that one")] | None = field(default=None, name="from")
+    from_: Annotated[SessionRef, Meta(description="the session to copy, often a clone kept for this")] | None = field(
+        default=None, name="from"
+    )
 
 
 class LsSessions(Request, kw_only=True, tag="ls-sessions"):

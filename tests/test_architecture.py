@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "nrepl_py.sandbox": ("nrepl_py.sandbox", "nrepl_py.evaluators", "nrepl_py.worker"),
     "prometheus_client": ("nrepl_py.server.metrics",),
 }
-MAX_CORE = 4300  # source lines, about what one sitting can read
+MAX_CORE = 4400  # source lines, about what one sitting can read
 CORE_PARTS = ("nrepl_py.server", "nrepl_py.worker", "nrepl_py.codec", "nrepl_py.ops")
 ASIDE = (
     *(
@@ -76,7 +76,8 @@ ASIDE = (
         f"nrepl_py.server.{name}" for name in ("crashes", "idle", "life", "waiting")
     ),  # how a session's worker comes and goes
     *(f"nrepl_py.worker.{name}" for name in ("boot", "zygote", "hooks", "children", "lend", "hosted")),
-    # the last line: how an interpreter is started and settled
+    *(f"nrepl_py.worker.{name}" for name in ("clone", "lineage")),
+    # the last two lines: how an interpreter is started, settled and copied
 )
 """What stands beside the way of a message, from a client's frame to the worker's words and back."""
 MAX_MODULE = 400  # source lines

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from nrepl_py.cli.console import Input, Left, exit_code, interrupting, opened, prepare_output, session_of, show
+from nrepl_py.cli.snapshots import Snapshots
 from nrepl_py.client import aio
 from nrepl_py.client.connection import ConnectionLost
 from nrepl_py.client.results import EvalResult, describe_cause
@@ -72,13 +73,15 @@ async def _repl(args: argparse.Namespace) -> int:
         terminal = _terminal(session)
         terminal.start()
         client.on_other = _note
+        snapshots = Snapshots(client, session)
         try:
-            return await _loop(session, terminal)
+            return await _loop(session, terminal, snapshots)
         finally:
             client.on_other = None  # The session ends because we do: no news.
+            await snapshots.close()
 
 
-async def _loop(session: aio.Session, terminal: Terminal) -> int:
+async def _loop(session: aio.Session, terminal: Terminal, snapshots: Snapshots) -> int:
     while True:
         try:
             code = await terminal.code()
@@ -91,6 +94,8 @@ async def _loop(session: aio.Session, terminal: Terminal) -> int:
         try:
             if code.strip() in COMMANDS:
                 await COMMANDS[code.strip()](session)
+                continue
+            if await snapshots.command(code):
                 continue
             result = await _evaluate(session, terminal, code)
         except ConnectionLost:

@@ -66,6 +66,26 @@ class Confinement(Struct, frozen=True):
         }
         return {"CORE": 0, **{name: most for name, most in wanted.items() if most}}
 
+    def request(self, executable: str, home: str | None, user: int) -> dict[str, Any] | None:
+        """What of it is the session's own, for its zygote: see `sandbox/session.py` and `restrict.py`. `home`: its
+        private directory, where it is on disk; `user`: its id there, where the server is root."""
+        if self.tier not in BOUNDARIES:
+            return None
+        if self.tier == "landlock":
+            return {
+                "read": self.view.reach(executable),
+                "write": [*self.view.write, home],
+                "network": self.network,
+                "ptrace": True,
+            }
+        return {
+            "id": 0 if os.geteuid() else user,
+            "network": self.network,
+            "tmp": self.limits["tmp-bytes"],
+            "families": ["unix", "inet", "inet6"],
+            "ptrace": True,
+        }
+
     @property
     def described(self) -> dict[str, Any]:
         """For `clone`'s `info`."""

@@ -56,11 +56,7 @@ class Core:
     def clone(self, client: Connection, request: Clone) -> None:
         """Start a session; the request is answered when its worker is up. Raises `QuotaExceeded`, `Forbidden`
         and, where the name is taken, `InvalidMessage`."""
-        owner = principal_of(client).name
-        self.registry.check_name(owner, request.name)
-        self._check_tier(client, request.sandbox)
-        if self._is_full(client):
-            raise QuotaExceeded(f"clone: you have {self.registry.count(owner)} sessions; close one first")
+        self._check_clone(client, request, request.sandbox)
         spec = Spec(
             ref=Ref(self.new_id(), 1),
             python=request.python,
@@ -72,7 +68,25 @@ class Core:
             limits=self._limits(client, request.limits),
             owner=principal_of(client).owner,
         )
-        session = Session(self.context, spec, owner, name=request.name, idle=request.idle)
+        self._add(client, request, spec)
+
+    def copy(self, client: Connection, request: Clone, origin: Session) -> None:
+        """The same with a copy of that session. Raises also `Busy` and `Unavailable`, where it cannot be had now."""
+        self._check_clone(client, request, origin.spec.sandbox)
+        origin.check_copy("clone")
+        self._add(client, request, origin.copied(Ref(self.new_id(), 1), request.force), origin)
+
+    def _check_clone(self, client: Connection, request: Clone, sandbox: Sandbox | None) -> None:
+        owner = principal_of(client).name
+        self.registry.check_name(owner, request.name)
+        self._check_tier(client, sandbox)
+        if self._is_full(client):
+            raise QuotaExceeded(f"clone: you have {self.registry.count(owner)} sessions; close one first")
+
+    def _add(self, client: Connection, request: Clone, spec: Spec, origin: Session | None = None) -> None:
+        session = Session(self.context, spec, principal_of(client).name, name=request.name, idle=request.idle)
+        if origin is not None:
+            session.counts_from(origin)
         session.waiting.clone = self.context.asker(client, request)
         session.stream.attach(client.number)
         self.registry.add(session)

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from nrepl_py.errors import NreplError, StartFailed
+from nrepl_py.errors import Busy, NreplError, StartFailed
 from nrepl_py.evaluators.base import Ref, Spec
 from nrepl_py.evaluators.frames import Ready
 from nrepl_py.ops import Cause
@@ -72,6 +72,10 @@ class Life(ABC):
         self.evals: dict[str, OpenEval] = {}
         """The running and the queued evals, by id."""
         self._held = False
+        self._origin: Life | None = None
+        """Of whose worker the next one is to be a copy; None: a fresh one."""
+        self._later_origin: Life | None = None
+        """And the one after it, where somebody waits for that."""
         self._end_with: tuple[Fields, Fields] = (RESTARTED, RESTARTED)
         """What the running eval and its interrupts are told when the worker that is stopping has gone."""
         context.out.append(Start(spec))
@@ -112,6 +116,10 @@ class Life(ABC):
         """Take back that the evals that wait were accepted: none of them has said anything yet."""
 
     @abstractmethod
+    def counts_from(self, origin: Life) -> None:
+        """The worker is, or will be, a copy of that session's."""
+
+    @abstractmethod
     def _say(self, message: Fields, asker: int | None, size: int = 0) -> None:
         """A message of the stream."""
 
@@ -126,6 +134,7 @@ class Life(ABC):
         self.waiting.made(info)
         self._event("started" if self.ref.epoch == 1 else "restarted")
         if self.waiting.up(self.ref.epoch, info):
+            self._origin, self._later_origin = self._later_origin, None
             self._replace(self._context.limits.stop_grace_seconds)
         else:
             self._next()
@@ -136,6 +145,7 @@ class Life(ABC):
         if isinstance(error, StartFailed):
             self.crashes.failed(error.message)
         self.waiting.failed(error)
+        self._later_origin = None
         self._refuse_queue(error)
         if self.life == "dead":
             self._died(Cause(kind="lost", by="start", last_stderr=error.message))
@@ -167,9 +177,20 @@ class Life(ABC):
         self._end_all(CLOSED)
         self._event("closed", cause)
 
-    def restart(self, asker: Asker) -> None:
-        """Go on with a fresh worker, and answer `asker` when that is up. Raises `Busy`."""
-        self.waiting.join(asker, later=self.life == "starting")
+    def copied(self, ref: Ref, force: bool) -> Spec:
+        """A copy of this session's worker, as the worker of that ref."""
+        return replace(self.spec, ref=ref, origin=self.ref, force=force)
+
+    def restart(self, asker: Asker, origin: Life | None = None) -> None:
+        """Go on with a fresh worker, or a copy of `origin`'s, and answer `asker` when that is up. Raises `Busy`."""
+        later = self.life == "starting" or (self.life == "stopping" and origin is not self._origin)
+        if later and self.waiting.later and origin is not self._later_origin:
+            raise Busy("restart: others have asked to restart this session from elsewhere; wait for their answers")
+        self.waiting.join(asker, later)
+        if later:
+            self._later_origin = origin
+        else:
+            self._origin = origin
         self.crashes.forgive()
         self._end_queue(RESTARTED)
         if self.life == "ready":
@@ -206,7 +227,14 @@ class Life(ABC):
     def _start_next(self) -> None:
         self.life = "starting"
         self._held = False
-        self.spec = replace(self.spec, ref=self.ref._replace(epoch=self.ref.epoch + 1))
+        ref, origin = self.ref._replace(epoch=self.ref.epoch + 1), self._origin
+        self._origin = None
+        if origin is None:
+            self.spec = replace(self.spec, ref=ref, origin=None, force=False)
+        else:
+            # What it leaves behind is told; to refuse now would leave nothing at all.
+            self.spec = origin.copied(ref, force=True)
+            self.counts_from(origin)
         self._context.out.append(Start(self.spec))
 
     def _end_all(self, last: Fields) -> None:

@@ -108,6 +108,7 @@ def info(ready: Ready) -> dict[str, Any]:
         "pid": ready.pid,
         "start": ready.start,
         "sandbox": ready.sandbox,
+        **({"left-behind": ready.copied} if ready.copied else {}),
     }
 
 

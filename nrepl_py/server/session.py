@@ -128,10 +128,27 @@ class Session(Life):
 
     def introspect(self, request: Introspection, asker: Asker) -> None:
         """Ask the worker, beside what runs. Raises `Unavailable` where there is none, and `Busy`."""
+        self._check_worker()
+        self.questions.ask(self.ref, request, asker)
+
+    def check_copy(self, op: str) -> None:
+        """Raises `Unavailable` where there is no worker to copy, `Busy` where it is in the middle of something."""
+        self._check_worker()
+        if self.evals:
+            raise Busy(
+                f"{op}: {len(self.evals)} evals run or wait in {self.name or self.id!r}, which can be copied only "
+                "between two, with 'force' too: wait for the last 'done', or interrupt them"
+            )
+
+    def counts_from(self, origin: Life) -> None:
+        """What it evaluates is counted on from that session, of which its worker is a copy."""
+        if isinstance(origin, Session):
+            self._serial = max(self._serial, origin._serial)
+
+    def _check_worker(self) -> None:
         if self.life != "ready":
             why = "is gone; the next eval starts a new one" if self.life == "dead" else "is starting; ask again"
             raise Unavailable(f"the session's worker {why}")
-        self.questions.ask(self.ref, request, asker)
 
     def _next(self) -> None:
         if self.life == "ready" and self.queue:

@@ -33,7 +33,7 @@ class Interrupts(wire.Shield):
     """The interrupts of one worker, whose main thread evaluates."""
 
     def __init__(self, word: int) -> None:
-        self._word = word
+        self.word = word
         self._main = threading.get_ident()
         self._armed = 0
         self._stages = 0
@@ -49,6 +49,11 @@ class Interrupts(wire.Shield):
 
     def install(self, number: int) -> None:
         signal.signal(number, lambda *_: self.check())
+
+    def become(self, word: int) -> None:
+        """In a copy of this process, which has a word of its own."""
+        os.close(self.word)
+        self.word = word
 
     def arm(self, serial: int) -> None:
         """From here on that eval may be interrupted. Raises KeyboardInterrupt where it was already."""
@@ -70,7 +75,7 @@ class Interrupts(wire.Shield):
                 self._strike()
 
     def _target(self) -> int:
-        return int(WORD.unpack(os.pread(self._word, WORD.size, 0))[0])
+        return int(WORD.unpack(os.pread(self.word, WORD.size, 0))[0])
 
     def _strike(self) -> None:
         if self.cancel is not None and not self._stages:
@@ -82,7 +87,7 @@ class Interrupts(wire.Shield):
 
     def _took(self, stage: int) -> None:
         self._stages |= stage
-        os.pwrite(self._word, WORD.pack(self._armed << 8 | self._stages), WORD.size)
+        os.pwrite(self.word, WORD.pack(self._armed << 8 | self._stages), WORD.size)
 
     def _raise(self) -> None:
         self._interrupt_children()

@@ -76,12 +76,12 @@ class Process(Host):
         return stdio.ask_line(self._worker.input, prompt, True)  # type: ignore[union-attr]
 
     def _audit(self, event: str, args: Any) -> None:
-        if event in _STARTS_CHILDREN and self._worker is not None:
+        if event in _STARTS_CHILDREN and self._worker is not None and not self.copying:
             self.children = True
             self._worker.say_before_children()
 
     def _in_child(self) -> None:
-        if self._worker is not None:
+        if self._worker is not None and not self.copying:
             worker, self._worker = self._worker, None
             worker.forget()
             self._interrupts.disarm()  # type: ignore[union-attr]
@@ -94,6 +94,16 @@ class Process(Host):
             source = descriptors.pop(0)
             os.dup2(source, target)
             os.close(source)
+
+    def clone(self, worker: Worker, descriptors: List[int], force: bool) -> None:
+        from . import clone  # there in a zygote's children, which alone are asked
+
+        taken, descriptors[: clone.DESCRIPTORS] = descriptors[: clone.DESCRIPTORS], []
+        clone.clone(worker, taken, force)
+
+    def become(self, word: int) -> None:
+        self._word = word
+        self._explain_crashes()
 
     def flush_c(self) -> None:
         if self._fflush is not None:

@@ -71,7 +71,12 @@ MUTANTS = [
         "if self.transient:\n            self.life = ",
         "if 0:\n            self.life = ",
     ),
-    Mutant("a restart takes what is under way", "life", 'later=self.life == "starting"', "later=False"),
+    Mutant(
+        "a restart takes what is under way",
+        "life",
+        'self.life == "starting" or (self.life == "stopping" and origin is not self._origin)',
+        "False",
+    ),
     Mutant("an eval is killed twice", "life", 'if self.life != "ready" or eval', "if eval"),
     Mutant(
         "a restart is answered again and again", "waiting", "self._now, self._later, []", "self._now, self._now, []"

@@ -425,6 +425,8 @@ export interface AttachReply {
   /** the eval that runs */
   running: string | null;
   queued: number;
+  /** the evals that run or wait, in their order */
+  open: string[];
   "waiting-for-input": boolean;
   id: string;
   session?: string;

@@ -240,6 +240,7 @@ class AttachReply(Reply):
     epoch: int
     running: Annotated[str | None, Meta(description="the eval that runs")]
     queued: int
+    open: Annotated[list[str], Meta(description="the evals that run or wait, in their order")]
     waiting_for_input: bool
 
 

@@ -181,8 +181,8 @@ def attach(core: Core, client: Connection, request: ops.Attach) -> Fields:
 @handles(ops.Detach)
 def detach(core: Core, client: Connection, request: ops.Detach) -> Fields:
     session = core.find(client, request.session)
-    audience.detach(core.context, session, client.number)
-    return done(session=session.id)
+    audience.detach(core.context, session, core.context.asker(client, request))
+    return None
 
 
 @handles(ops.Eval, ops.LoadFile)

@@ -141,12 +141,14 @@ MUTANTS = [
     Mutant("a gap is not said", "stream", "self.gap = True", "pass"),
     Mutant(
         "who has caught up is not shown what follows",
-        "stream",
-        "            self._stream.attach(self.asker.connection)",
-        "            pass",
+        "audience",
+        "        session.stream.attach(asker.connection)\n    elif",
+        "        pass\n    elif",
     ),
     Mutant("attaching again shows it twice", "stream", "        stream.detach(asker.connection)\n", ""),
-    Mutant("who detaches is replayed to", "stream", "self.replays[connection].end()", "pass"),
+    Mutant("who leaves is replayed to", "stream", "self.replays[connection].end()", "pass"),
+    Mutant("who detaches misses what it asked for", "audience", "if replay is not None:", "if False:"),
+    Mutant("who detaches stays", "audience", "if caught_up and stays:", "if caught_up:"),
     Mutant(
         "only one portion is sent",
         "router",

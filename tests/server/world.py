@@ -375,9 +375,9 @@ class World:
         valid = sees and (since is None or 0 <= since <= last)
         if valid:
             self.number += 1
-            self.seats.take(
-                session.id, connection, last if since is None else since, live=False, request=f"r{self.number}"
-            )
+            id, at = f"r{self.number}", last if since is None else since
+            if since is not None or not self.seats.stay(session.id, connection, id):
+                self.seats.take(session.id, connection, at, live=since is None, request=id)
             self.number -= 1
             if since is not None and self._may(connection, session):
                 self._take_over(connection, session)
@@ -396,7 +396,7 @@ class World:
         connection, session = self._connection(n), self._session(n >> 2)
         if connection is not None and session is not None:
             if self._sees(connection, session):
-                self.seats.leave(connection, session.id)
+                self.seats.detach(session.id, connection)
             self._ask(connection, "detach", session=session.id)
 
     def _room_comes(self, n: int) -> None:
@@ -802,7 +802,7 @@ class World:
         if "seq" in message and "done" in message.get("status", ()):
             self.ended_now.add(message["id"])
         if "seq" not in message:
-            self.seats.answer({"id": None} | message)
+            self.seats.answer({"id": None} | message, self.seen.get(message.get("session", ""), 0))
             self._check_reply(message)
         elif "session" not in message:
             request = self.requests[message["id"]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import faulthandler
 import functools
 import json
@@ -85,9 +86,10 @@ class Process(Host):
             worker, self._worker = self._worker, None
             worker.forget()
             self._interrupts.disarm()  # type: ignore[union-attr]
-            os.dup2(2, self._word, inheritable=False)  # a child's crash is told where a plain interpreter would
             builtins.input = self._plain_input
             sys.stdin = open(os.devnull)  # noqa: SIM115 - stays open as long as the child lives
+            with contextlib.suppress(OSError):  # no descriptor 2: the parent closed it
+                os.dup2(2, self._word, inheritable=False)  # a child's crash is told where a plain interpreter would
 
     def replace_stdio(self, descriptors: List[int]) -> None:
         for target in (1, 2):

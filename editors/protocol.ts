@@ -127,13 +127,15 @@ export interface DescribeRequest {
   id: string;
 }
 
-/** Make a session in a worker of its own. The asker is attached to it. */
+/** Make a session in a worker of its own: a fresh one, or with `session` a copy of that one's live state. The asker is attached to it. */
 export interface CloneRequest {
   op: "clone";
   /** chosen by the client; at most 128 characters */
   id: string;
-  /** a session's id or name; at most 128 characters */
+  /** the one to copy, as it is between two evals; at most 128 characters */
   session?: string | null;
+  /** copy it though it has threads, which do not come along */
+  force?: boolean;
   /** unique per principal; at most 128 characters */
   name?: string | null;
   /** interpreter: a path, or a name on PATH; at most 4,096 characters */
@@ -148,7 +150,7 @@ export interface CloneRequest {
   preload?: string[];
   sandbox?: Sandbox | null;
   limits?: SessionLimits | null;
-  /** ≥ 0, ≤ 31,536,000 */
+  /** until it ends when nobody uses it; 0: never; absent: the server's; ≥ 0, ≤ 31,536,000 */
   idle?: number | null;
 }
 
@@ -161,14 +163,14 @@ export interface CloseRequest {
   session: string;
 }
 
-/** Give a session a fresh worker; open evals end with the old one. Answers when the new one is up. */
+/** Give a session a fresh worker, or a copy of that of `from`; open evals end with the old one. Answers when the new one is up. */
 export interface RestartRequest {
   op: "restart";
   /** chosen by the client; at most 128 characters */
   id: string;
   /** a session's id or name; at most 128 characters */
   session: string;
-  /** a copy of that one; at most 128 characters */
+  /** the session to copy, often a clone kept for this; at most 128 characters */
   from?: string | null;
 }
 
@@ -423,6 +425,8 @@ export interface AttachReply {
   /** the eval that runs */
   running: string | null;
   queued: number;
+  /** the evals that run or wait, in their order */
+  open: string[];
   "waiting-for-input": boolean;
   id: string;
   session?: string;
@@ -512,6 +516,10 @@ export interface SessionEvent {
   count?: number;
   /** with `clients`: who they are; the newest 32 of many */
   clients?: ClientInfo[];
+  /** with `culling`: until the session ends, unless it is used */
+  seconds?: number;
+  /** with `died`: no further worker is started until `restart` */
+  "crash-loop"?: boolean;
 }
 
 /** An error of user code. `cause`, `context` and `exceptions` (of a group) nest. */

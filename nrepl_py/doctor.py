@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 
-from nrepl_py.evaluators import bundle, machine, policy
+from nrepl_py.evaluators import bundle, cgroups, machine, policy
 from nrepl_py.ops import TIERS
 from nrepl_py.version import __version__
 
@@ -37,7 +37,8 @@ def _report(probes: dict[str, str | None], missing: dict[str, list[machine.Missi
         "",
     ]
     for name, why in probes.items():
-        lines.append(f"{name:<11} {'works' if why is None else f'fails: {why}'}")
+        works = f"works: {cgroups.find().described}" if name == "cgroups" and why is None else "works"
+        lines.append(f"{name:<11} {works if why is None else f'fails: {why}'}")
         if why is not None:
             lines += [f"{'':<11} effect: {machine.EFFECTS[name]}", f"{'':<11} to change it: {machine.ADVICE[name]}"]
     lines.append("")

@@ -30,7 +30,7 @@ class Quota(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fi
     evals: _Most = None
     """Running or queued, in all sessions together."""
     memory_bytes: _Most = None
-    """Of each process of its sessions."""
+    """Of each of its sessions; where no control groups are to be had, of each process of theirs."""
 
 
 class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -54,6 +54,8 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     max_stdin_bytes: Annotated[_Bytes, Meta(description="input buffered for one eval before it is read")] = 1 << 20
     # 1000: far more than an editor has open, and no more memory than a server for several people has.
     max_sessions_per_principal: Annotated[_Count, Meta(description="sessions one principal may hold")] = 1000
+    # 16: more snapshots than one keeps apart, and each may in time cost as much memory as its original.
+    max_family_sessions: Annotated[_Count, Meta(description="a session and its live clones, together")] = 16
     # 1000: below the 1024 descriptors a process may often have at most, for their share of them.
     max_connections: Annotated[_Count, Meta(description="connections open at once")] = 1000
     # 5000: what one connection reaches with evals one after the other; past it, it is read no further for a moment.
@@ -77,6 +79,16 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     interrupt_giveup_seconds: Annotated[_Seconds, Meta(description="until an interrupt ends `still-running`")] = 5
     start_seconds: Annotated[_Seconds, Meta(description="until a worker that did not come up has failed")] = 30
     stop_grace_seconds: Annotated[_Seconds, Meta(description="from asking a worker to end until it is killed")] = 1
+    # 5 times: who tries code that crashes is not in the way; a client that sends again and again is.
+    max_crashes_in_a_row: Annotated[
+        _Count, Meta(description="workers of a session that died unproven, until evals are refused")
+    ] = 5
+    # 10 s: what dies of how it was started, or of what is always sent first, has done so by then.
+    crash_seconds: Annotated[_Seconds, Meta(description="a worker that has ended no eval is unproven for so long")] = 10
+    # A minute: enough to look up and press a key.
+    cull_notice_seconds: Annotated[
+        _Seconds, Meta(description="from the event `culling` to the end; a tenth of the idle time at most")
+    ] = 60
     # 20 s: below the 30 s after which common proxies and NATs drop an idle connection.
     ping_seconds: Annotated[_Seconds, Meta(description="between pings on an idle connection")] = 20
     # 10 ms: nobody sees it, and most evals have ended by then.
@@ -84,15 +96,19 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
         _Seconds, Meta(description="how long `started` waits at most to go with the eval's first words")
     ] = 0.01
 
-    # Of a session; `clone` may lower them. What is 0 is not bounded.
+    # Of a session; `clone` may lower them (and say another `idle`). What is 0 is not bounded.
     # People compute with all they have; but a leak must end before the machine does.
     session_memory_bytes: Annotated[
-        _Zero, Meta(description="memory of each process of a session; 0: three quarters of the machine's")
+        _Zero, Meta(description="memory of a session, or of each of its processes; 0: three quarters of the machine's")
     ] = 0
     session_processes: Annotated[_Zero, Meta(description="processes and threads of a confined session")] = 512
     session_cpu_seconds: Annotated[_Zero, Meta(description="processor time of each process of a session")] = 0
     session_eval_seconds: Annotated[_Seconds, Meta(description="an eval may run, whatever its `timeout` says")] = 0
     session_output_bytes: Annotated[_Zero, Meta(description="output of one eval, until it is interrupted")] = 0
+    # A day: a session left in the evening is there in the morning, and one that was forgotten is not for ever.
+    session_idle_seconds: Annotated[
+        _Seconds, Meta(description="until a session that nobody is attached to, and nobody uses, ends; 0: never")
+    ] = 86_400
     # 4096: what a server of the user's needs, and far from the machine's own bound.
     session_open_files: Annotated[_Zero, Meta(description="files and sockets open in each process of a session")] = 4096
     session_file_bytes: Annotated[_Zero, Meta(description="largest file a session writes")] = 16 << 30

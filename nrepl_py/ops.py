@@ -240,6 +240,7 @@ class AttachReply(Reply):
     epoch: int
     running: Annotated[str | None, Meta(description="the eval that runs")]
     queued: int
+    open: Annotated[list[str], Meta(description="the evals that run or wait, in their order")]
     waiting_for_input: bool
 
 
@@ -316,6 +317,12 @@ class Event(Record, kw_only=True):
     clients: (
         Annotated[list[ClientInfo], Meta(description="with `clients`: who they are; the newest 32 of many")] | UnsetType
     ) = UNSET
+    seconds: (
+        Annotated[float, Meta(description="with `culling`: until the session ends, unless it is used")] | UnsetType
+    ) = UNSET
+    crash_loop: (
+        Annotated[bool, Meta(description="with `died`: no further worker is started until `restart`")] | UnsetType
+    ) = UNSET
 
 
 # -- requests -----------------------------------------------------------------------------------
@@ -359,13 +366,18 @@ class Describe(Request, kw_only=True, tag="describe"):
 
 
 class Clone(Request, kw_only=True, tag="clone"):
-    """Make a session in a worker of its own. The asker is attached to it."""
+    """Make a session in a worker of its own: a fresh one, or with `session` a copy of that one's live state. The asker
+    is attached to it."""
 
-    errors = ("start-failed", "no-capacity", "quota-exceeded", "forbidden", "not-supported", "unknown-session")
+    errors = (
+        "start-failed", "no-capacity", "quota-exceeded", "forbidden", "not-supported", "unknown-session", "busy",
+        "unavailable",
+    )  # fmt: skip
     reply = CloneReply
     capability = "eval"
 
-    session: SessionRef | None = None
+    session: Annotated[SessionRef, Meta(description="the one to copy, as it is between two evals")] | None = None
+    force: Annotated[bool, Meta(description="copy it though it has threads, which do not come along")] = False
     name: Annotated[str, Meta(min_length=1, max_length=128, description="unique per principal")] | None = None
     python: Annotated[str, Meta(max_length=4096, description="interpreter: a path, or a name on PATH")] | None = None
     cwd: Annotated[str, Meta(max_length=4096)] | None = None
@@ -374,7 +386,9 @@ class Clone(Request, kw_only=True, tag="clone"):
     preload: Annotated[list[str], Meta(max_length=64, description="modules imported before the session starts")] = []
     sandbox: Sandbox | None = None
     limits: SessionLimits | None = None
-    idle: Seconds | None = None
+    idle: (
+        Annotated[Seconds, Meta(description="until it ends when nobody uses it; 0: never; absent: the server's")] | None
+    ) = None
 
 
 class Close(Request, kw_only=True, tag="close"):
@@ -389,15 +403,20 @@ class Close(Request, kw_only=True, tag="close"):
 
 
 class Restart(Request, kw_only=True, tag="restart"):
-    """Give a session a fresh worker; open evals end with the old one. Answers when the new one is up."""
+    """Give a session a fresh worker, or a copy of that of `from`; open evals end with the old one. Answers when the new
+    one is up."""
 
     statuses = ("done", "session-closed")
-    errors = ("unknown-session", "start-failed", "no-capacity", "busy", "not-supported")
+    errors = (
+        "unknown-session", "start-failed", "no-capacity", "quota-exceeded", "busy", "unavailable", "not-supported",
+    )  # fmt: skip
     reply = RestartReply
     capability = "eval"
 
     session: SessionRef
-    from_: Annotated[SessionRef, Meta(description="a copy of that one")] | None = field(default=None, name="from")
+    from_: Annotated[SessionRef, Meta(description="the session to copy, often a clone kept for this")] | None = field(
+        default=None, name="from"
+    )
 
 
 class LsSessions(Request, kw_only=True, tag="ls-sessions"):

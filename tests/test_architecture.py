@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "nrepl_py.sandbox": ("nrepl_py.sandbox", "nrepl_py.evaluators", "nrepl_py.worker"),
     "prometheus_client": ("nrepl_py.server.metrics",),
 }
-MAX_CORE = 4300  # source lines, about what one sitting can read
+MAX_CORE = 4400  # source lines, about what one sitting can read
 CORE_PARTS = ("nrepl_py.server", "nrepl_py.worker", "nrepl_py.codec", "nrepl_py.ops")
 ASIDE = (
     *(
@@ -72,9 +72,12 @@ ASIDE = (
     ),
     *(f"nrepl_py.server.{name}" for name in ("door", "pace", "peers")),  # with the line above, a program's
     *(f"nrepl_py.server.{name}" for name in ("audit", "counters", "metrics", "observers")),  # who watches
-    *(f"nrepl_py.server.{name}" for name in ("life", "waiting")),  # how a session's worker comes and goes
+    *(
+        f"nrepl_py.server.{name}" for name in ("crashes", "idle", "life", "waiting")
+    ),  # how a session's worker comes and goes
     *(f"nrepl_py.worker.{name}" for name in ("boot", "zygote", "hooks", "children", "lend", "hosted")),
-    # the last line: how an interpreter is started and settled
+    *(f"nrepl_py.worker.{name}" for name in ("clone", "lineage")),
+    # the last two lines: how an interpreter is started, settled and copied
 )
 """What stands beside the way of a message, from a client's frame to the worker's words and back."""
 MAX_MODULE = 400  # source lines

@@ -24,12 +24,20 @@ def test_it_says_what_is_missing_and_what_to_change(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def denied(source: int) -> dict[str, Any]:
-        return {"namespaces": "unshare: denied", "landlock": None, "seccomp": None}
+        return {
+            "namespaces": "unshare: denied",
+            "landlock": None,
+            "seccomp": None,
+            "cgroups": "they are root's to make",
+        }
 
     monkeypatch.setattr(machine, "probe", denied)
     assert doctor.main() == 1
     said = capsys.readouterr().out
     assert "fails: unshare: denied" in said
     assert machine.ADVICE["namespaces"] in said
+    assert "cgroups     fails: they are root's to make" in said
+    assert "systemd-run" in said
     assert "sandbox     no: needs namespaces" in said
+    assert "strict      no: needs namespaces, cgroups" in said
     assert "landlock    yes" in said

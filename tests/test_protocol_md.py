@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from nrepl_py.embed import Embedded
+from nrepl_py.embed import Embedded, serve_in_thread
+from nrepl_py.limits import Limits
 from nrepl_py.ops import OPS
 from tests.transcripts import PAGE, Replay, Transcript, transcripts
 
 TEXT = PAGE.read_text("utf-8")
 TRANSCRIPTS = transcripts(TEXT)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Embedded]:
+    """Patient: the first question to a session loads much, and a busy machine may take its time for that."""
+    with serve_in_thread(kind="local", limits=Limits(answer_seconds=60)) as running:
+        yield running
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])

@@ -83,17 +83,25 @@ async def _clone(client: aio.Client, args: argparse.Namespace) -> aio.Session:
         return session
 
 
+class Left(Exception):
+    """The user pressed Ctrl-C until nobody waited for the eval any more."""
+
+
 @contextmanager
-def interrupting(stream: Stream) -> Iterator[None]:
-    """Ctrl-C interrupts the eval; a second one, or a signal to end, leaves it (SystemExit)."""
+def interrupting(stream: Stream, hint: str | None = None) -> Iterator[None]:
+    """Ctrl-C interrupts the eval; a second one, or a signal to end, leaves it (SystemExit). With `hint` the second
+    one shows that, and a third one leaves (`Left`)."""
     loop = asyncio.get_running_loop()
     waiting = asyncio.current_task()
     assert waiting is not None
     asked: list[asyncio.Task[Any]] = []
+    hints = [hint] if hint else []
     left_by: list[int] = []
 
     def pressed(number: int) -> None:
-        if asked:
+        if asked and hints:
+            _print(sys.stderr, f"\n{hints.pop()}\n")
+        elif asked:
             leave(number)
         else:
             asked.append(loop.create_task(_quietly(stream)))
@@ -115,6 +123,9 @@ def interrupting(stream: Stream) -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError:
+        if left_by and hint and left_by[0] == signal.SIGINT:
+            waiting.uncancel()
+            raise Left from None
         if left_by:
             raise SystemExit(128 + left_by[0]) from None
         raise
@@ -148,6 +159,8 @@ def show(message: dict[str, Any]) -> None:
     if ended:
         cause = message.get("cause")
         why = f" ({describe_cause(cause)})" if cause else ""
+        if cause and "trace" in cause:
+            _print(sys.stderr, f"{cause['trace']}\n")
         _print(sys.stderr, f"nrepl-py: {min(ended).replace('-', ' ')}{why}\n")
 
 

@@ -42,6 +42,10 @@ async def _evaluate(args: argparse.Namespace, code: str, options: aio.EvalOption
 
 
 async def _run(session: aio.Session, args: argparse.Namespace, code: str, options: aio.EvalOptions) -> EvalResult:
+    if args.timeout is not None:
+        options["timeout"] = args.timeout
+    if args.kill_after is not None:
+        options["kill_after"] = args.kill_after
     stream = session.stream(code, **options)
     with interrupting(stream):
         return await stream.result(on_message=_show_raw if args.json else show, on_input=Input(all_lines=True).line)

@@ -93,7 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     interrupt.add_argument("session", metavar="SESSION", help="its id or name")
     interrupt.add_argument("--id", help="only the eval with this id")
     interrupt.add_argument("--all", action="store_true", help="cancel what waits in the queue too")
+    interrupt.add_argument(
+        "--kill-after", type=float, metavar="SECONDS", help="kill the session's worker if it still runs then"
+    )
     _where(interrupt)
+    restart = command("restart", "manage:restart", "give a session a fresh worker, whatever the old one does")
+    restart.add_argument("session", metavar="SESSION", help="its id or name")
+    _where(restart)
     _where(command("describe", "manage:describe", "say what the server is and can do, as JSON"))
     doctor = command("doctor", "manage:doctor", "say what this machine can do to confine sessions, and what to change")
     doctor.add_argument("--json", action="store_true", help="as one JSON object")
@@ -151,7 +157,7 @@ def _token(commands: Any) -> None:
     create.add_argument("--principal", metavar="NAME", help="whose sessions it opens, where that is another than NAME")
     create.add_argument("--sessions", type=int, metavar="N", help="sessions it may have at once")
     create.add_argument("--evals", type=int, metavar="N", help="evals that may run or wait at once, in all of them")
-    create.add_argument("--memory", type=int, metavar="BYTES", help="memory of each process of its sessions")
+    create.add_argument("--memory", type=int, metavar="BYTES", help="memory of each of its sessions")
     create.add_argument("--tier", action="append", help="a sandbox tier it may ask for; repeatable (all)")
     create.add_argument("--expires", type=float, metavar="SECONDS", help="until it is no longer valid")
     listed = commands.add_parser("list", help="list the tokens, without the tokens themselves")
@@ -174,6 +180,8 @@ def _eval(parser: argparse.ArgumentParser) -> None:
     code.add_argument("code", nargs="?", metavar="CODE", help="what to evaluate; - reads it from standard input")
     code.add_argument("--file", metavar="FILE", help="evaluate this file's contents")
     parser.add_argument("--json", action="store_true", help="print the raw messages, one line each")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="interrupt it when it has run for so long")
+    parser.add_argument("--kill-after", type=float, metavar="SECONDS", help="and kill its worker so much later")
     _session_options(parser)
     _where(parser)
 

@@ -1,4 +1,4 @@
-"""The commands that look after a running server: `sessions`, `close`, `interrupt`, `describe`, `stop`; and `doctor`."""
+"""The commands that look after a server: `sessions`, `close`, `interrupt`, `restart`, `describe`, `stop`; `doctor`."""
 
 from __future__ import annotations
 
@@ -45,14 +45,22 @@ def close(args: argparse.Namespace) -> int:
 
 def interrupt(args: argparse.Namespace) -> int:
     """Interrupt a session's eval; 0 when it has ended, else 1 with the reason."""
-    reply = _ask(args, lambda client: client.session(args.session).interrupt(args.id, all=args.all))
+    reply = _ask(
+        args, lambda client: client.session(args.session).interrupt(args.id, all=args.all, kill_after=args.kill_after)
+    )
     status = reply.get("status", ())
     if "session-idle" in status:
         return _failed(f"nothing runs in {args.session}")
     if "interrupt-id-mismatch" in status:
         return _failed(f"no eval {args.id} is open in {args.session}")
     if "still-running" in status:
-        return _failed("it goes on running: the code does not react to an interrupt; close ends its session")
+        return _failed("it goes on running: the code does not react to an interrupt; --kill-after ends its worker")
+    return 0
+
+
+def restart(args: argparse.Namespace) -> int:
+    """Give a session a fresh worker; 0 when that is up."""
+    _ask(args, lambda client: client.session(args.session).restart())
     return 0
 
 

@@ -1,18 +1,28 @@
-"""`nrepl-py repl`: read, evaluate, print, in a session; over a pipe without prompts."""
+"""`nrepl-py repl`: read, evaluate, print, in a session; over a pipe without prompts.
+
+What begins with `%` is for us and not for Python: `%restart` starts the session afresh.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
 
-from nrepl_py.cli.console import Input, exit_code, interrupting, opened, prepare_output, session_of, show
+from nrepl_py.cli.console import Input, Left, exit_code, interrupting, opened, prepare_output, session_of, show
+from nrepl_py.cli.snapshots import Snapshots
 from nrepl_py.client import aio
 from nrepl_py.client.connection import ConnectionLost
 from nrepl_py.client.results import EvalResult, describe_cause
 from nrepl_py.client.stream import Stream
 from nrepl_py.errors import NreplError
+
+HINT: Final = "[it still runs; Ctrl-C once more leaves it, and then %restart starts the session afresh]"
+LEFT: Final = "[left running; %restart ends it, and starts the session afresh]"
+
+COMMANDS: Final[dict[str, Callable[[aio.Session], Awaitable[object]]]] = {"%restart": aio.Session.restart}
 
 
 class Terminal(Protocol):
@@ -63,13 +73,15 @@ async def _repl(args: argparse.Namespace) -> int:
         terminal = _terminal(session)
         terminal.start()
         client.on_other = _note
+        snapshots = Snapshots(client, session)
         try:
-            return await _loop(session, terminal)
+            return await _loop(session, terminal, snapshots)
         finally:
             client.on_other = None  # The session ends because we do: no news.
+            await snapshots.close()
 
 
-async def _loop(session: aio.Session, terminal: Terminal) -> int:
+async def _loop(session: aio.Session, terminal: Terminal, snapshots: Snapshots) -> int:
     while True:
         try:
             code = await terminal.code()
@@ -80,9 +92,17 @@ async def _loop(session: aio.Session, terminal: Terminal) -> int:
         if not code.strip():
             continue
         try:
+            if code.strip() in COMMANDS:
+                await COMMANDS[code.strip()](session)
+                continue
+            if await snapshots.command(code):
+                continue
             result = await _evaluate(session, terminal, code)
         except ConnectionLost:
             raise
+        except Left:
+            print(LEFT, file=sys.stderr, flush=True)
+            continue
         except NreplError as error:
             print(f"nrepl-py: {error}", file=sys.stderr, flush=True)
             continue
@@ -108,7 +128,7 @@ async def _evaluate(session: aio.Session, terminal: Terminal, code: str) -> Eval
             await stream.interrupt()
             return await _until_cancelled(stream)
 
-    with interrupting(stream):
+    with interrupting(stream, HINT):
         return await stream.result(on_message=show, on_input=on_input)
 
 
@@ -124,6 +144,9 @@ def _note(message: dict[str, Any]) -> None:
     event = message.get("event")
     if event in ("died", "closed"):
         why = f": {describe_cause(message['cause'])}" if message.get("cause") else ""
-        print(f"[session {event}{why}]", file=sys.stderr, flush=True)
+        again = "; %restart to try again" if message.get("crash-loop") else ""
+        print(f"[session {event}{why}{again}]", file=sys.stderr, flush=True)
+    elif event == "culling":
+        print(f"[the session ends in {message.get('seconds'):g} s unless it is used]", file=sys.stderr, flush=True)
     elif event == "restarted":
         print("[a fresh worker: everything defined before is gone]", file=sys.stderr, flush=True)

@@ -124,9 +124,11 @@ class Client:
         preload: list[str] | None = None,
         idle: float | None = None,
         session: str | None = None,
+        force: bool | None = None,
     ) -> Session:
         """A new session, in a worker of its own: interpreter, directory and environment as asked, else
-        the server's. Raises `StartFailed` with the interpreter's own words, `NoCapacity`, `QuotaExceeded`."""
+        the server's; with `session` a copy of that one: see `Session.clone`. Raises `StartFailed` with the
+        interpreter's own words, `NoCapacity`, `QuotaExceeded`."""
         reply = await self.request(
             "clone",
             name=name,
@@ -137,6 +139,7 @@ class Client:
             preload=preload,
             idle=idle,
             session=session,
+            force=force,
         )
         return Session(self, reply["new-session"], reply.get("info"))
 
@@ -335,11 +338,16 @@ class Session:
         fields = {"session": self.id, "file": os.fspath(path), "code": code, **options}
         return Stream(self.client, "load-file", self.id, fields)
 
-    async def interrupt(self, id: str | None = None, *, all: bool = False) -> dict[str, Any]:
+    async def interrupt(
+        self, id: str | None = None, *, all: bool = False, kill_after: float | None = None
+    ) -> dict[str, Any]:
         """Interrupt the eval `id`, else the running one; `all`: cancel the queue too. Returns the reply
         once that eval has ended: `stages` says what was done, `status` may have `session-idle`,
-        `interrupt-id-mismatch`, or `still-running` after 5 s."""
-        return await self.client.request("interrupt", session=self.id, interrupt_id=id, all=all or None)
+        `interrupt-id-mismatch`, or `still-running` after 5 s. With `kill_after` its worker is killed
+        after so many seconds instead, and the session goes on with a fresh one."""
+        return await self.client.request(
+            "interrupt", session=self.id, interrupt_id=id, all=all or None, kill_after=kill_after
+        )
 
     async def stdin(self, text: str) -> None:
         """Append to the input of the running eval; "" is one end of file."""
@@ -384,6 +392,20 @@ class Session:
         to begin the next line with) or `invalid`."""
         reply = await self.client.request("is-complete", session=self.id, code=code)
         return {"state": reply["state"], "indent": reply.get("indent", "")}
+
+    async def clone(self, *, name: str | None = None, idle: float | None = None, force: bool = False) -> Session:
+        """A copy of this session as it is now: of all it has defined and computed. Its `info` says under `left-behind`
+        what is not in it: threads, children, sockets. Raises `Busy` while an eval or, without `force`, a thread runs,
+        `NotSupported` where its worker cannot fork, `QuotaExceeded` where it has as many copies as it may have."""
+        return await self.client.clone(session=self.id, name=name, idle=idle, force=force or None)
+
+    async def restart(self, from_: Session | str | None = None) -> dict[str, Any]:
+        """Go on with a fresh worker, or with a copy of that session's: open evals end, and what was defined is gone.
+        Returns the reply once it is up, with its `epoch` and `info`. Raises as `clone` does."""
+        origin = from_.id if isinstance(from_, Session) else from_
+        reply = await self.client.request("restart", session=self.id, **{"from": origin})
+        self.info = reply.get("info", {})
+        return reply
 
     async def close(self) -> None:
         """End the session, and its open evals with it. Raises `UnknownSession` where it is gone."""

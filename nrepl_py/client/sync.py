@@ -143,6 +143,16 @@ class Session:
     signature = _of_session(aio.Session.signature)
     lookup = _of_session(aio.Session.lookup)
     is_complete = _of_session(aio.Session.is_complete)
+
+    def clone(self, *, name: str | None = None, idle: float | None = None, force: bool = False) -> Session:
+        """`aio.Session.clone`, waited for."""
+        copy = self._portal.call(self._session().clone, name=name, idle=idle, force=force)
+        return Session(self._portal, copy)
+
+    def restart(self, from_: Session | str | None = None) -> dict[str, Any]:
+        """`aio.Session.restart`, waited for."""
+        return self._portal.call(self._session().restart, from_.id if isinstance(from_, Session) else from_)
+
     close = _of_session(aio.Session.close)
 
     def _session(self) -> aio.Session:

@@ -38,9 +38,15 @@ class Ref(NamedTuple):
 
 class Spec(Struct, frozen=True):
     """What to start. `python`, `cwd`: None for the evaluator's own; `preload` comes on top of its own; `owner`: whether
-    it is for the owner of the server, who may name what is his."""
+    it is for the owner of the server, who may name what is his.
+
+    With `origin` a copy of that worker, by fork, between two of its evals: then nothing else is chosen, but with
+    `force`, whether it may have threads, which do not come along.
+    """
 
     ref: Ref
+    origin: Ref | None = None
+    force: bool = False
     python: str | None = None
     cwd: str | None = None
     env: dict[str, str] = {}
@@ -118,7 +124,7 @@ Sink = Callable[[WorkerEvent], None]
 
 
 class Evaluator(Protocol):
-    """Owns workers. Errors: `NoCapacity`, `StartFailed` (both in `nrepl_py.errors`)."""
+    """Owns workers. Errors (in `nrepl_py.errors`) are those that `start` names."""
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -136,7 +142,8 @@ class Evaluator(Protocol):
 
     async def start(self, spec: Spec) -> Ready:
         """Return once evals are accepted. Raises `NoCapacity` or `StartFailed` (with the
-        interpreter's own stderr) rather than queueing."""
+        interpreter's own stderr) rather than queueing; for a copy (`clone` in `capabilities`, else `NotSupported`)
+        also `Busy`, where it cannot be had just now, and `QuotaExceeded`. A copy outlives its origin."""
 
     def send(self, ref: Ref, message: ToWorker) -> None:
         """Hand over a message; never blocks. A ref that is gone is ignored: its end was told."""

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Final
 
 from nrepl_py.ops import Cause
 
+LIMITS: Final = {signal.SIGXCPU: "cpu-seconds", signal.SIGXFSZ: "file-bytes"}
+"""Signals by which the system says that a process went beyond a bound, and which one."""
 
-def cause(status: int, killed_by: str | None, ran_out: bool, stderr: str) -> Cause:
-    """Of a raw wait status; `killed_by`: who asked for it, `ran_out`: whether it was for lack of memory."""
+
+def cause(status: int, killed_by: str | None, ran_out: bool, stderr: str, trace: str = "") -> Cause:
+    """Of a raw wait status; `killed_by`: who asked for it, `ran_out`: whether it was for lack of memory, `trace`:
+    what faulthandler wrote."""
     code = os.waitstatus_to_exitcode(status)
     words = stderr or None
     if killed_by is not None:
         return Cause(kind="killed", by=killed_by, last_stderr=words)
     if ran_out:
         return Cause(kind="oom", signal="SIGKILL", last_stderr=words)
-    if code == -signal.SIGXCPU:
-        return Cause(kind="limit", signal="SIGXCPU", last_stderr=words)
+    if -code in LIMITS:
+        return Cause(kind="limit", signal=signal_name(-code), by=LIMITS[signal.Signals(-code)], last_stderr=words)
     if code < 0:
-        return Cause(kind="signal", signal=signal_name(-code), last_stderr=words)
+        return Cause(kind="signal", signal=signal_name(-code), last_stderr=words, trace=trace or None)
     return Cause(kind="exit", code=code, last_stderr=words)
 
 

@@ -54,7 +54,8 @@ class Ready(_Said, tag="ready"):
     pid: Count = 0
     start: str = ""
     sandbox: dict[str, Any] = {}
-    """The evaluator's to say: whatever a worker says here is replaced."""
+    copied: dict[str, Any] = {}
+    """Both are the evaluator's to say: whatever a worker says here is replaced."""
 
 
 class Output(_Said, tag="output"):

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from nrepl_py import lent
-from nrepl_py.errors import NoCapacity, StartFailed
+from nrepl_py.errors import NoCapacity, NotSupported, StartFailed
 from nrepl_py.evaluators import frames
 from nrepl_py.evaluators.base import Exited, Lost, Ref, Run, Said, Sink, Spec, ToWorker, WorkerEvent
 from nrepl_py.evaluators.link import Link
@@ -64,6 +64,8 @@ class InProcessEvaluator:
         """Nothing to get ready: the program runs already."""
 
     async def start(self, spec: Spec) -> frames.Ready:
+        if spec.origin is not None:
+            raise NotSupported("clone: sessions here are threads of a running program, which cannot be copied")
         if len(self._sessions) >= self._max_workers:
             raise NoCapacity(f"{len(self._sessions)} sessions run in this program, as many as it allows; close one")
         if spec.python or spec.cwd or spec.env or spec.inherit_env:
@@ -138,7 +140,7 @@ class InProcessEvaluator:
 
     def _report(self, session: _Session, report: frames.Report) -> None:
         if isinstance(report, frames.Ready):
-            session.ready.set_result(replace(report, sandbox=self.describe()))
+            session.ready.set_result(replace(report, sandbox=self.describe(), copied={}))
         else:
             self._sink(Said(session.ref, report))
 
@@ -147,10 +149,10 @@ class InProcessEvaluator:
             return
         session.link.last_words()
         session.gone.set()
+        self._sink(event)  # who may still ask what its interrupts have done
         del self._sessions[session.ref]
         session.link.close()
         os.close(session.word)
-        self._sink(event)
 
 
 def _call(loop: asyncio.AbstractEventLoop, *what: Any) -> None:

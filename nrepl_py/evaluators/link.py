@@ -191,6 +191,10 @@ class Link:
     def tell(self, header: dict[str, object], *blobs: bytes) -> None:
         self._to_control.send(_frame(header, blobs))
 
+    def tell_with(self, descriptors: list[int], header: dict[str, object]) -> None:
+        """These go along, and are closed here once they are on their way, or will never be."""
+        self._to_control.send(_frame(header), descriptors)
+
     def tell_aside(self, header: dict[str, object], *blobs: bytes) -> None:
         self._to_side.send(_frame(header, blobs))
 

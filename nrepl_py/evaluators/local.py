@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,17 +26,19 @@ from msgspec.structs import replace
 
 from nrepl_py import codec, lent
 from nrepl_py.config import Settings
-from nrepl_py.errors import NoCapacity, NreplError, StartFailed
-from nrepl_py.evaluators import bounds, bundle, deaths, frames, machine, views
+from nrepl_py.errors import NoCapacity, NotSupported, NreplError, QuotaExceeded, StartFailed
+from nrepl_py.evaluators import bounds, bundle, deaths, frames, machine, processes, views
 from nrepl_py.evaluators.base import Exited, Lost, Ref, Said, Sink, Spec, ToWorker
+from nrepl_py.evaluators.birth import Birth
 from nrepl_py.evaluators.bounds import Bounds
-from nrepl_py.evaluators.cgroups import Group
 from nrepl_py.evaluators.environment import PRIVATE_ENVIRONMENT, environment
+from nrepl_py.evaluators.family import Family
 from nrepl_py.evaluators.grants import Grants
+from nrepl_py.evaluators.interpreters import Interpreters
 from nrepl_py.evaluators.link import Link
 from nrepl_py.evaluators.machine import Machine
 from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
-from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell
+from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell, trace_of
 from nrepl_py.evaluators.zygote import Zygote
 from nrepl_py.evaluators.zygotes import Kind, Zygotes
 from nrepl_py.ops import Cause
@@ -47,7 +50,6 @@ log = logging.getLogger(__name__)
 _INTERRUPT = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else None
 _LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
 _DYING_SECONDS = 5.0  # for a killed process to be gone; one that a broken device holds in the kernel never is
-_PROBE = "import sys;print(sys.implementation.name)"
 
 
 @dataclass(eq=False)
@@ -56,17 +58,13 @@ class _Worker:
     link: Link
     word: int
     confinement: Confinement
+    number: int = 0
     pid: int = 0
     pidfd: int = -1
-    group: Group | None = None
-    user: int = OWNER
-    """Its user id in the zygote's namespace, where the server is root: one of its own, unless it has to write to what
-    others write to as well."""
-    home: str | None = None
-    """Its private directory on disk, where it has no namespace to keep one in."""
-    init: int = -1
-    """A pidfd too, where the session is confined: its end is the end of every process of the session."""
-    zygote: Zygote | None = None
+    starved: bool = False
+    family: Family = field(init=False)
+    copied: dict[str, Any] = field(default_factory=dict)
+    """Of a clone: what its original has that is not in it."""
     process: subprocess.Popen[bytes] | None = None
     ready: asyncio.Future[frames.Ready] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,7 +86,7 @@ class LocalEvaluator:
         portable: bool = not _LINUX,
         policy: Policy | None = None,
     ) -> None:
-        self._python = python or sys.executable
+        self._interpreters = Interpreters(python or sys.executable)
         self._preload = preload
         self._max_workers = max_workers
         self._start_seconds = start_seconds
@@ -97,13 +95,12 @@ class LocalEvaluator:
         self._bundle = bundle.open_bundle()
         self._lent = lent.directories()
         self._workers: dict[Ref, _Worker] = {}
-        self._zygotes = Zygotes(self._bundle, start_seconds, self._zygote_gone)
+        self._zygotes = Zygotes(self._bundle, start_seconds, self._policy.memory, self._zygote_gone)
         self._requested = self._policy.tier
         self._missing: list[machine.Missing] = []
         self._machine = Machine(self._bundle, self._policy.allow_degraded)
         self._bounds = Bounds()
         self._users = itertools.cycle(range(OWNER + 1, IDS))
-        self._implementations: dict[str, str] = {}
         self._sink: Sink = lambda event: None
 
     @classmethod
@@ -119,7 +116,7 @@ class LocalEvaluator:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({"interrupt", "kill"})
+        return frozenset({"interrupt", "kill"} | (set() if self._portable else {"clone"}))
 
     def describe(self) -> dict[str, Any]:
         tier = self._policy.tier
@@ -137,13 +134,13 @@ class LocalEvaluator:
         self._sink = sink
 
     async def open(self) -> None:
-        executable = self._resolve(None)
+        executable = self._interpreters.resolve(None)
         if self._policy.tier in BOUNDARIES:
             await self._check_machine()
         if why := self._policy.why_fresh():
             log.warning("sessions work in fresh directories, unless told where", extra={"why": why})
         confined = self._policy.tier in BOUNDARIES
-        if not self._portable and (confined or await self._implementation(executable) == "cpython"):
+        if not self._portable and (confined or await self._interpreters.implementation(executable) == "cpython"):
             with contextlib.suppress(NreplError):  # a policy that needs more to be said: the first start says it
                 confinement = self._policy.confine(Spec(Ref("", 0)))
                 self._zygotes.warm(Kind(executable, self._preload, *_view(confinement)))
@@ -158,6 +155,18 @@ class LocalEvaluator:
     async def start(self, spec: Spec) -> frames.Ready:
         if len(self._workers) >= self._max_workers:
             raise NoCapacity(f"{len(self._workers)} workers are running, as many as this server may; close a session")
+        if spec.origin is not None:
+            return await self._clone(spec, spec.origin)
+        confinement = await self._confinement(spec)
+        executable = self._interpreters.resolve(spec.python)
+        worker = self._worker(spec.ref, confinement)
+        worker.family = Family(worker, self._bounds, lambda: self._left(worker.family))
+        if not (confinement.view.read or confinement.view.write):
+            worker.family.user = self._unused_user()
+        return await self._come_up(worker, executable, self._launch(worker, executable, spec))
+
+    async def _confinement(self, spec: Spec) -> Confinement:
+        """What the policy makes of it here. Raises `StartFailed` and `Forbidden`."""
         asked = spec.sandbox.tier or self._requested
         tier, missing = await self._machine.best(asked, "ask for")
         confinement = self._policy.confine(replace(spec, sandbox=replace(spec.sandbox, tier=tier)))
@@ -166,28 +175,62 @@ class LocalEvaluator:
         if spec.python is not None and confinement.tier in BOUNDARIES:
             wanted = os.path.expanduser(spec.python)
             found = wanted if os.sep in wanted else shutil.which(wanted) or wanted
-            if os.path.abspath(found) != self._resolve(None):
+            if os.path.abspath(found) != self._interpreters.resolve(None):
                 self._policy.grants.check_python(os.path.abspath(found), spec.owner)
-        executable = self._resolve(spec.python)
+        return confinement
+
+    async def _clone(self, spec: Spec, ref: Ref) -> frames.Ready:
+        origin = self._workers.get(ref)
+        if origin is None or not origin.ready.done():
+            raise StartFailed("clone: the session has ended")
+        if origin.family.zygote is None:
+            raise NotSupported(
+                "clone: this session's interpreter was started by itself, and cannot fork as it runs: it is not "
+                "CPython on Linux, or has LD_*, MALLOC_* or PYTHON* in its 'env'"
+            )
+        worker = self._worker(spec.ref, origin.confinement)
+        worker.family = origin.family
+        birth = Birth()
+        try:
+            # Last of all that may fail before the worker is awaited: from here on it is a member that has to leave.
+            origin.family.join(worker, self._policy.limits.max_family_sessions)
+            return await self._come_up(worker, "the clone", self._be_born(worker, origin, birth, spec.force))
+        except QuotaExceeded:
+            self._forget(worker)
+            raise
+        finally:
+            birth.close()
+
+    async def _be_born(self, worker: _Worker, origin: _Worker, birth: Birth, force: bool) -> None:
+        descriptors = [os.dup(fd) for fd in (*worker.link.worker_ends, *worker.link.worker_pipes, worker.word)]
+        origin.link.tell_with([*descriptors, birth.give()], {"do": "clone", "force": force})
+        worker.link.handed_over()
+        worker.pidfd, worker.copied = await birth.word()
+        await worker.family.adopt(worker, lambda status: self._exited(worker, status))
+        worker.pid = processes.pid_of(worker.pidfd)
+        birth.go()
+
+    def _worker(self, ref: Ref, confinement: Confinement) -> _Worker:
         link = Link(
             on_report=lambda report: self._report(worker, report), on_broken=lambda why: self._broken(worker, why)
         )
-        worker = _Worker(spec.ref, link, new_word(), confinement)
-        if not confinement.view.write:
-            worker.user = self._unused_user()
-        self._workers[spec.ref] = worker
+        worker = self._workers[ref] = _Worker(ref, link, new_word(), confinement)
+        return worker
+
+    async def _come_up(self, worker: _Worker, what: str, launch: Awaitable[None]) -> frames.Ready:
+        """The worker's first word, once it is launched; nothing of it stays where there is none."""
         try:
             async with asyncio.timeout(self._start_seconds):
-                await self._launch(worker, executable, spec)
+                await launch
                 return await worker.ready
         except TimeoutError:
-            raise StartFailed(f"{executable} was not ready within {self._start_seconds:g} s") from None
+            raise StartFailed(f"{what} was not ready within {self._start_seconds:g} s") from None
         finally:
             if not worker.ready.done() or worker.ready.cancelled() or worker.ready.exception() is not None:
                 await self._abandon(worker)
 
     def _unused_user(self) -> int:
-        used = {worker.user for worker in self._workers.values()}
+        used = {worker.family.user for worker in self._workers.values()}
         return next(id for id in self._users if id not in used)
 
     async def _launch(self, worker: _Worker, executable: str, spec: Spec) -> None:
@@ -195,17 +238,17 @@ class LocalEvaluator:
         confined = worker.confinement.tier in BOUNDARIES
         private = PRIVATE_ENVIRONMENT
         if worker.confinement.tier == "landlock":
-            worker.home = tempfile.mkdtemp(prefix="session-", dir=self._zygotes.private)
-            private = private | dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), worker.home)
+            home = worker.family.home = tempfile.mkdtemp(prefix="session-", dir=self._zygotes.private)
+            private = private | dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), home)
             private["GIT_CONFIG_NOSYSTEM"] = "1"  # git gives up where it must not even look for /etc/gitconfig
         env = environment(spec, private if confined else {})
         early = tuple(sorted(item for item in spec.env.items() if item[0].startswith(("LD_", "MALLOC_", "PYTHON"))))
         cold = self._portable or bool(early and not confined)
         # A confined interpreter is not even asked what it is: it may be a session's own work.
-        forked = confined or (not cold and await self._implementation(executable) == "cpython")
+        forked = confined or (not cold and await self._interpreters.implementation(executable) == "cpython")
         header: dict[str, object] = {
             "do": "setup",
-            "cwd": worker.confinement.cwd or worker.home or WORKSPACE,
+            "cwd": worker.confinement.cwd or worker.family.home or WORKSPACE,
             "python-path": [path for path in spec.env.get("PYTHONPATH", "").split(os.pathsep) if path],
             "preload": [] if forked else preload,
             "lent": self._lent,
@@ -224,47 +267,24 @@ class LocalEvaluator:
     async def _fork(self, worker: _Worker, kind: Kind) -> None:
         zygote = await self._zygotes.get(kind)
         null = os.open(os.devnull, os.O_RDONLY)
-        link, confinement = worker.link, worker.confinement
-        confine = self._confine(worker, kind) if confinement.tier in BOUNDARIES else None
-        descriptors = (*link.worker_ends, null, *link.worker_pipes, worker.word)
-        worker.zygote = zygote
+        link, confinement, family = worker.link, worker.confinement, worker.family
+        confine = confinement.request(kind.executable, family.home, family.user)
+        to_init = family.channel() if confinement.tier in NAMESPACED else os.dup(null)
+        descriptors = (*link.worker_ends, null, *link.worker_pipes, worker.word, to_init)
+        family.zygote = zygote
         try:
-            worker.pidfd, *init = await zygote.fork(descriptors, confine, lambda status: self._exited(worker, status))
+            worker.number, (worker.pidfd, *init) = await zygote.fork(
+                descriptors, confine, lambda status: self._exited(worker, status)
+            )
         finally:
             os.close(null)
-        worker.init = init[0] if init else -1
-        worker.pid = _pid_of(worker.pidfd)
+            os.close(to_init)
+        family.born(worker.number, init[0] if init else -1)
+        worker.pid = processes.pid_of(worker.pidfd)
         bounds.rank(worker.pid, bounds.SESSION)
         if confinement.tier in BOUNDARIES:
-            pids = [_pid_of(worker.init), worker.pid] if init else [worker.pid]
-            name, count = f"{worker.ref.id}-{worker.ref.epoch}", confinement.tier not in NAMESPACED
-            worker.group = self._bounds.bound(
-                name, pids, confinement.limits, count, lambda: self._out_of_memory(worker)
-            )
-
-    def _out_of_memory(self, worker: _Worker) -> None:
-        """The kernel ends one of its processes: end the session, rather than leave half of it."""
-        if worker.group is not None and worker.group.ran_out:
-            self._kill(worker)
-
-    @staticmethod
-    def _confine(worker: _Worker, kind: Kind) -> dict[str, Any]:
-        """What of the confinement is the session's own: see `sandbox/session.py` and `restrict.py`."""
-        confinement = worker.confinement
-        if confinement.tier == "landlock":
-            return {
-                "read": confinement.view.reach(kind.executable),
-                "write": [*confinement.view.write, worker.home],
-                "network": confinement.network,
-                "ptrace": True,
-            }
-        return {
-            "id": 0 if os.geteuid() else worker.user,
-            "network": confinement.network,
-            "tmp": confinement.limits["tmp-bytes"],
-            "families": ["unix", "inet", "inet6"],
-            "ptrace": True,
-        }
+            count = confinement.tier not in NAMESPACED
+            family.bound(f"{worker.ref.id}-{worker.ref.epoch}", confinement.limits, count)
 
     def _spawn(self, worker: _Worker, executable: str, env: dict[str, str]) -> None:
         link = worker.link
@@ -299,34 +319,9 @@ class LocalEvaluator:
         self._exited(worker, status)
 
     def _zygote_gone(self, zygote: Zygote) -> None:
-        for worker in [worker for worker in self._workers.values() if worker.zygote is zygote]:
+        for worker in [worker for worker in self._workers.values() if worker.family.zygote is zygote]:
             worker.killed_by = worker.killed_by or "zygote"
             self._exited(worker, signal.SIGKILL)
-
-    async def _implementation(self, executable: str) -> str:
-        if executable == sys.executable:
-            return sys.implementation.name
-        if executable not in self._implementations:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    executable, "-I", "-S", "-c", _PROBE,
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                )  # fmt: skip
-            except OSError as error:
-                raise StartFailed(f"cannot run {executable}: {error.strerror or error}") from None
-            out, err = await process.communicate()
-            if process.returncode != 0:
-                text = err.decode("utf-8", "backslashreplace").strip()
-                raise StartFailed(f"{executable} ended with code {process.returncode}\n{text}".strip())
-            self._implementations[executable] = out.decode("utf-8", "replace").strip()
-        return self._implementations[executable]
-
-    def _resolve(self, python: str | None) -> str:
-        wanted = os.path.expanduser(python or self._python)
-        found = shutil.which(wanted)
-        if found is None:
-            raise StartFailed(f"no interpreter {wanted!r}: give a path, or a name on the server's PATH")
-        return os.path.abspath(found)
 
     async def _abandon(self, worker: _Worker) -> None:
         """A start that failed: nothing of it stays, and no event is told."""
@@ -366,13 +361,7 @@ class LocalEvaluator:
 
     def memory(self, ref: Ref) -> int | None:
         worker = self._workers.get(ref)
-        if worker is None:
-            return None
-        try:
-            with open(f"/proc/{worker.pid}/statm") as file:
-                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, ValueError, IndexError):
-            return None
+        return None if worker is None else processes.memory(worker.pid)
 
     # -- ending
 
@@ -383,6 +372,7 @@ class LocalEvaluator:
         first = worker.killed_by is None
         worker.killed_by = worker.killed_by or "router"
         worker.link.hold(False)
+        await worker.family.mark(worker, grace)
         worker.link.hang_up()
         try:
             await asyncio.wait_for(worker.gone.wait(), grace)
@@ -407,18 +397,20 @@ class LocalEvaluator:
             os.close(self._bundle)
             self._bundle = -1
 
-    def _kill(self, worker: _Worker) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if worker.pidfd >= 0:
-                signal.pidfd_send_signal(worker.init if worker.init >= 0 else worker.pidfd, signal.SIGKILL)
-            elif worker.process is not None:
+    @staticmethod
+    def _kill(worker: _Worker) -> None:
+        if worker.pidfd >= 0:
+            worker.family.kill(worker)
+        elif worker.process is not None:
+            with contextlib.suppress(ProcessLookupError):
                 worker.process.kill()
 
     def _report(self, worker: _Worker, report: frames.Report) -> None:
         if isinstance(report, frames.Ready):
             if not worker.ready.done():
-                told = worker.confinement.described | {"memory-bound": "session" if worker.group else "process"}
-                worker.ready.set_result(replace(report, pid=worker.pid or report.pid, sandbox=told))
+                told = worker.confinement.described | {"memory-bound": worker.family.memory_bound}
+                pid = worker.pid or report.pid
+                worker.ready.set_result(replace(report, pid=pid, sandbox=told, copied=worker.copied))
         elif worker.ready.done():
             self._sink(Said(worker.ref, report))
 
@@ -429,18 +421,18 @@ class LocalEvaluator:
     def _exited(self, worker: _Worker, status: int) -> None:
         if worker.gone.is_set():
             return
-        stderr = worker.link.last_words()
-        ran_out = worker.group is not None and worker.group.ran_out
+        stderr, trace = worker.link.last_words(), trace_of(worker.word)
+        ran_out = worker.family.ran_out(worker)
         if not worker.ready.done():
             self._forget(worker)
-            worker.ready.set_exception(StartFailed(deaths.while_starting(status, stderr)))
+            worker.ready.set_exception(StartFailed(deaths.while_starting(status, f"{stderr}\n{trace}".strip())))
         elif worker.killed_by == "start":
             self._forget(worker)
         elif worker.broken is not None:
             cause = Cause(kind="lost", by="router", last_stderr=stderr or None, trace=worker.broken)
             self._end(worker, Lost(worker.ref, cause))
         else:
-            self._end(worker, Exited(worker.ref, deaths.cause(status, worker.killed_by, ran_out, stderr)))
+            self._end(worker, Exited(worker.ref, deaths.cause(status, worker.killed_by, ran_out, stderr, trace)))
 
     def _end(self, worker: _Worker, event: Exited | Lost) -> None:
         """Tell it, and then forget the worker: whoever is told may still ask what its interrupts have done."""
@@ -455,16 +447,15 @@ class LocalEvaluator:
         os.close(worker.word)
         if worker.process is not None and worker.pidfd >= 0:
             asyncio.get_running_loop().remove_reader(worker.pidfd)
-        for pidfd in (worker.pidfd, worker.init):
-            if pidfd >= 0:
-                os.close(pidfd)
-        worker.pidfd = worker.init = -1
-        if worker.group is not None:
-            self._bounds.release(worker.group)
-        if worker.home is not None:
-            shutil.rmtree(worker.home, ignore_errors=True)
-        if worker.zygote is not None:
-            self._zygotes.left(worker.zygote)
+        if worker.pidfd >= 0:
+            os.close(worker.pidfd)
+        worker.pidfd = -1
+        worker.family.leave(worker)
+
+    def _left(self, family: Family) -> None:
+        """Its last member has."""
+        if family.zygote is not None:
+            self._zygotes.left(family.zygote)
 
 
 def _view(confinement: Confinement) -> tuple[str, views.View | None]:
@@ -472,10 +463,3 @@ def _view(confinement: Confinement) -> tuple[str, views.View | None]:
     if confinement.tier not in BOUNDARIES:
         return "process", None
     return confinement.tier, confinement.view
-
-
-def _pid_of(pidfd: int) -> int:
-    """The process's number in our own pid namespace; 0 where it has ended."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as file:
-        found = dict(line.split(":", 1) for line in file)
-    return max(0, int(found["Pid"]))

@@ -66,6 +66,26 @@ class Confinement(Struct, frozen=True):
         }
         return {"CORE": 0, **{name: most for name, most in wanted.items() if most}}
 
+    def request(self, executable: str, home: str | None, user: int) -> dict[str, Any] | None:
+        """What of it is the session's own, for its zygote: see `sandbox/session.py` and `restrict.py`. `home`: its
+        private directory, where it is on disk; `user`: its id there, where the server is root."""
+        if self.tier not in BOUNDARIES:
+            return None
+        if self.tier == "landlock":
+            return {
+                "read": self.view.reach(executable),
+                "write": [*self.view.write, home],
+                "network": self.network,
+                "ptrace": True,
+            }
+        return {
+            "id": 0 if os.geteuid() else user,
+            "network": self.network,
+            "tmp": self.limits["tmp-bytes"],
+            "families": ["unix", "inet", "inet6"],
+            "ptrace": True,
+        }
+
     @property
     def described(self) -> dict[str, Any]:
         """For `clone`'s `info`."""
@@ -90,9 +110,13 @@ class Policy(Struct, frozen=True, kw_only=True):
     given: dict[str, None] = field(default_factory=dict)
     """Directories that sessions write to, or did: nothing there is what it seems."""
 
+    @property
+    def memory(self) -> int:
+        """Bytes that no session may have more of."""
+        return self.limits.session_memory_bytes or _machine_memory() * 3 // 4
+
     def _limits(self, spec: Spec) -> dict[str, int]:
-        bounds = msgspec.to_builtins(self.limits)
-        bounds["session-memory-bytes"] = bounds["session-memory-bytes"] or _machine_memory() * 3 // 4
+        bounds = msgspec.to_builtins(self.limits) | {"session-memory-bytes": self.memory}
         asked = msgspec.to_builtins(spec.limits)
         fields = msgspec.structs.fields(SessionLimits)
         names = [one.encode_name for one in fields if one.name not in _THE_ROUTERS]

@@ -1,4 +1,4 @@
-"""What the router says to a worker, whoever owns it: frames for its channels, and the interrupt word."""
+"""What passes between the router and a worker, whoever owns it: frames for its channels, and the shared word."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nrepl_py.evaluators.link import Link
 
 _WORD = struct.Struct("<Q")
 _STAGES = ((1, "cancel"), (2, "sigint"))  # the bits of worker/interrupt.py
+_TRACE_BYTES = 16 << 10  # for faulthandler's account of a crash: some hundred lines of Python's stacks
 
 
 def tell(link: Link, message: ToWorker) -> None:
@@ -28,9 +29,10 @@ def tell(link: Link, message: ToWorker) -> None:
 
 
 def new_word() -> int:
-    """The interrupt word. Its size is sealed: a worker must not be able to make reads of it fail."""
+    """The file shared with a worker: the interrupt word, and behind it room for its last words. Its size is sealed:
+    a worker must not be able to make reads of it fail, nor to fill it."""
     word = bundle.anonymous_file("nrepl-py-interrupt")
-    os.ftruncate(word, 2 * _WORD.size)
+    os.ftruncate(word, 2 * _WORD.size + _TRACE_BYTES)
     if hasattr(fcntl, "F_ADD_SEALS"):
         with contextlib.suppress(OSError):  # a temporary file, where there is no memfd
             fcntl.fcntl(word, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
@@ -46,3 +48,9 @@ def stages_of(word: int, serial: int) -> tuple[str, ...]:
     """What interrupting that eval has done so far, by the worker's own account."""
     (struck,) = _WORD.unpack(os.pread(word, _WORD.size, _WORD.size))
     return tuple(name for bit, name in _STAGES if struck >> 8 == serial and struck & bit)
+
+
+def trace_of(word: int) -> str:
+    """What faulthandler had to say of the worker's end; empty where it did not end by a fault."""
+    text = os.pread(word, _TRACE_BYTES, 2 * _WORD.size).replace(b"\0", b"")
+    return text.decode("utf-8", "backslashreplace").strip()

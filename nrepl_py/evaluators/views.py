@@ -61,10 +61,11 @@ class View(Struct, frozen=True):
         kept = _without_repeats(binds)
         outside = [(path, target) for path, target in links if not within(path, (bind for bind, _ in kept))]
         root = os.geteuid() == 0
+        named = {*self.read, *self.write} if root else ()  # what may be readable for its owner only
         return {
             "root": root,
             "base": FIRST_ID,
-            "binds": [(path, mode, _owner(path) if root and mode == "rw" else None) for path, mode in kept],
+            "binds": [(path, mode, _owner(path) if path in named else None) for path, mode in kept],
             "links": outside,
             "files": _FILES,
             "argv": argv,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import msgspec
 from nrepl_py import codec
 from nrepl_py.errors import StartFailed
 from nrepl_py.evaluators import bounds, bundle
+from nrepl_py.evaluators.exits import Exits, OnExit
 
 _MESSAGE = 64 << 10  # bytes of one datagram
 _MAX_PIDFDS = 2  # the worker's and its init's
@@ -29,7 +31,7 @@ Plan: TypeAlias = Callable[[list[str]], dict[str, Any]]
 class _Said(msgspec.Struct):
     """Any message of a zygote's."""
 
-    say: Literal["ready", "failed", "forked", "ended", "exited"]
+    say: Literal["ready", "failed", "forked", "adopted", "unknown", "marked", "left", "ended", "exited"]
     error: str = ""
     number: int = 0
     status: int = 0
@@ -46,8 +48,8 @@ class Zygote:
         self._loop = asyncio.get_running_loop()
         self._on_gone = on_gone
         self._forks: dict[int, asyncio.Future[list[int]]] = {}
-        self._exits: dict[int, Callable[[int], None]] = {}
-        self._ended: dict[int, int] = {}
+        self._asked: dict[int, asyncio.Future[None]] = {}
+        self._exits = Exits()
         self._number = 0
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,22 +108,48 @@ class Zygote:
             raise
 
     async def fork(
-        self, descriptors: Sequence[int], confine: dict[str, Any] | None, on_exit: Callable[[int], None]
-    ) -> list[int]:
-        """A new child that owns these descriptors: its pidfd, and that of its init if it is confined. Raises
-        `StartFailed`; else `on_exit(status)` is called once, with the raw wait status, when it has ended."""
+        self, descriptors: Sequence[int], confine: dict[str, Any] | None, on_exit: OnExit
+    ) -> tuple[int, list[int]]:
+        """A new child that owns these descriptors, the last of them its init's: its number, its pidfd, and that of its
+        init if it has one. Raises `StartFailed`; else `on_exit(status)` is called once, with the raw wait status, when
+        it has ended."""
         self._number += 1
+        number = self._number
         future: asyncio.Future[list[int]] = self._loop.create_future()
-        self._forks[self._number] = future
-        self._exits[self._number] = on_exit
-        request = codec.to_json({"do": "fork", "number": self._number, "confine": confine})
-        rights = struct.pack(f"{len(descriptors)}i", *descriptors)
+        self._forks[number] = future
+        self._exits.expect(number, on_exit, number if confine and "id" in confine else None)
         try:
-            self._sock.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            _ask(self._sock, {"do": "fork", "number": number, "confine": confine}, descriptors)
         except OSError as error:
-            del self._forks[self._number], self._exits[self._number]
-            raise StartFailed(f"the zygote does not answer: {error.strerror}") from None
-        return await future
+            del self._forks[number]
+            self._exits.forget(number)
+            raise StartFailed(f"the zygote cannot be asked: {error.strerror}") from None
+        return number, await future
+
+    async def adopt(self, family: int, init: socket.socket | None, pidfd: int, on_exit: OnExit) -> int:
+        """The number of that process, an orphan of the family's, from now on a child like those that were forked here;
+        `init` is where its family's listens, if it has one. Raises `StartFailed` where there is no such orphan."""
+        self._number += 1
+        number = self._number
+        self._exits.expect(number, on_exit, None if init is None else family)
+        try:
+            answer = self._answer(init or self._sock, "adopt", number, pidfd)
+        except OSError as error:
+            self._exits.forget(number)
+            raise StartFailed(f"clone: the session has ended ({error.strerror})") from None
+        await answer
+        return number
+
+    async def mark(self, number: int, init: socket.socket) -> None:
+        """That member is about to end; once this returns, what it has started by now will end with it."""
+        with contextlib.suppress(OSError, StartFailed):  # it has ended
+            await self._answer(init, "mark", number)
+
+    def _answer(self, sock: socket.socket, what: str, number: int, *descriptors: int) -> asyncio.Future[None]:
+        """Ask, and give what will be settled by the answer, or by the end of that child. Raises OSError."""
+        _ask(sock, {"do": what, "number": number}, descriptors)
+        answer = self._asked[number] = self._loop.create_future()
+        return answer
 
     @property
     def alive(self) -> bool:
@@ -130,7 +158,7 @@ class Zygote:
     @property
     def idle(self) -> bool:
         """Whether it has no child, and none under way."""
-        return not self._exits
+        return not len(self._exits)
 
     async def _abandon(self) -> None:
         if self._process is not None:
@@ -158,8 +186,9 @@ class Zygote:
             self._errors = -1
 
     def _fail(self, error: StartFailed) -> None:
-        waiting: list[asyncio.Future[Any]] = [*self._forks.values(), self._ready]
+        waiting: list[asyncio.Future[Any]] = [*self._forks.values(), *self._asked.values(), self._ready]
         self._forks.clear()
+        self._asked.clear()
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
@@ -199,13 +228,29 @@ class Zygote:
             for pidfd in rights:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
+        elif said.say == "adopted":
+            _settle(self._asked.pop(said.number))
+        elif said.say == "unknown":
+            answer = self._asked.pop(said.number)
+            self._exits.forget(said.number)
+            _settle(answer, StartFailed("clone: what said to be the clone is no child of the session's"))
+        elif said.say == "marked":
+            if said.number in self._asked:  # whoever asked may have had enough of waiting
+                _settle(self._asked.pop(said.number))
         elif said.say == "ended":
-            self._ended[said.number] = said.status
+            self._exits.ended(said.number, said.status)
+        elif said.say == "left":
+            self._tell(self._exits.left(said.number, said.status))
         else:
-            status = self._ended.pop(said.number, said.status)
-            on_exit = self._exits.pop(said.number)
-            if said.number in self._forks and not (future := self._forks.pop(said.number)).done():
-                future.set_exception(StartFailed(f"the session's process ended with status {status} as it started"))
+            told = self._exits.exited(said.number, said.status)
+            if fork := self._forks.pop(said.number, None):
+                _settle(fork, StartFailed(f"the session's process ended with status {said.status} as it started"))
+            for number in [number for number in self._asked if number not in self._exits]:
+                _settle(self._asked.pop(number), StartFailed("clone: the session ended before it was copied"))
+            self._tell(told)
+
+    def _tell(self, told: list[tuple[OnExit, int]]) -> None:
+        for on_exit, status in told:
             # Not now: whoever awaits the fork has to learn of the child before of its end.
             self._loop.call_soon(on_exit, status)
 
@@ -229,3 +274,16 @@ class Zygote:
 
     def _said(self) -> str:
         return self._stderr.decode("utf-8", "backslashreplace").strip()
+
+
+def _ask(sock: socket.socket, request: dict[str, Any], descriptors: Sequence[int]) -> None:
+    data, rights = codec.to_json(request), struct.pack(f"{len(descriptors)}i", *descriptors)
+    if len(data) > _MESSAGE:  # it would be cut, and the zygote's end
+        raise OSError(errno.EMSGSIZE, "the paths that the session is to be shown are too many and too long")
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else [])
+
+
+def _settle(future: asyncio.Future[Any], error: StartFailed | None = None) -> None:
+    """Nobody may be waiting any more."""
+    if not future.done():
+        future.set_exception(error) if error else future.set_result(None)

@@ -1,7 +1,7 @@
 """Which zygote serves whom: one for each interpreter, list of preloads and view of the machine, started when needed.
 
 Those that nobody uses are kept warm, the most recently used `MAX_IDLE` of them; one made for a single session
-ends with it.
+ends with it. One that ends unasked is started again at once, unless that was done just before.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ MAX_IDLE: Final = 4
 """Zygotes kept without sessions: a few interpreters and projects of one person, some 15 MB each."""
 
 
+REVIVAL_SECONDS: Final = 10
+"""One that ends again so soon is not started for its own sake: the next session that needs it will tell why."""
+
+
 class Kind(NamedTuple):
     """What the sessions of one zygote have in common. `view`: None where it is not confined; `env`: what has to be
     set before its interpreter starts; `alone`: the only session it may have."""
@@ -38,14 +42,17 @@ class Kind(NamedTuple):
 
 
 class Zygotes:
-    """All of one evaluator. `on_gone(zygote)`: it ended unasked. `source` is the bundle's descriptor."""
+    """All of one evaluator. `on_gone(zygote)`: it ended unasked. `source` is the bundle's descriptor, `memory` what a
+    confined one may have, in bytes: what its interpreter runs at its start may be a session's work."""
 
-    def __init__(self, source: int, start_seconds: float, on_gone: Callable[[Zygote], None]) -> None:
+    def __init__(self, source: int, start_seconds: float, memory: int, on_gone: Callable[[Zygote], None]) -> None:
+        self._memory = memory
         self._source = source
         self._start_seconds = start_seconds
         self._on_gone = on_gone
         self._tasks: dict[Kind, asyncio.Task[Zygote]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._revived: dict[Kind, float] = {}
         self._private_directory: str | None = None
 
     def warm(self, kind: Kind) -> asyncio.Task[Zygote]:
@@ -66,6 +73,15 @@ class Zygotes:
         kind = next((kind for kind, task in self._tasks.items() if _started(task) is zygote), None)
         if kind is not None and kind.alone is not None:
             self._retire(kind, zygote)
+
+    def _gone(self, zygote: Zygote) -> None:
+        self._on_gone(zygote)
+        kind = next((kind for kind, task in self._tasks.items() if _result(task) is zygote), None)
+        now = asyncio.get_running_loop().time()
+        self._revived = {one: at for one, at in self._revived.items() if at + REVIVAL_SECONDS > now}
+        if kind is not None and kind.alone is None and kind not in self._revived:
+            self._revived[kind] = now
+            self.warm(kind).add_done_callback(_result)
 
     @property
     def private(self) -> str:
@@ -88,7 +104,7 @@ class Zygotes:
             shutil.rmtree(self._private_directory, ignore_errors=True)
 
     async def _start(self, kind: Kind) -> Zygote:
-        zygote = Zygote(on_gone=lambda: self._on_gone(zygote))
+        zygote = Zygote(on_gone=lambda: self._gone(zygote))
         env = {name: value for name, value in os.environ.items() if is_base(name)}
         # One thread per BLAS: a threaded process cannot fork safely, nor enter a user namespace.
         env |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -101,8 +117,11 @@ class Zygotes:
     def _plan(self, kind: Kind, argv: list[str]) -> dict[str, Any]:
         assert kind.view is not None
         if kind.tier in NAMESPACED:
-            return kind.view.plan(kind.executable, argv)
-        return {"read": kind.view.reach(kind.executable), "write": [*kind.view.write, self.private], "argv": argv}
+            plan = kind.view.plan(kind.executable, argv)
+        else:
+            reach = kind.view.reach(kind.executable)
+            plan = {"read": reach, "write": [*kind.view.write, self.private], "argv": argv}
+        return plan | {"memory": self._memory}
 
     def _retire_idle(self) -> None:
         started = ((kind, _started(task)) for kind, task in self._tasks.items())
@@ -119,6 +138,12 @@ class Zygotes:
 
 def _started(task: asyncio.Task[Zygote]) -> Zygote | None:
     """Its zygote, where there is one that can fork."""
+    zygote = _result(task)
+    return zygote if zygote is not None and zygote.alive else None
+
+
+def _result(task: asyncio.Task[Zygote]) -> Zygote | None:
+    """The zygote it started, whatever became of it."""
     if not task.done() or task.cancelled() or task.exception() is not None:
         return None
-    return task.result() if task.result().alive else None
+    return task.result()

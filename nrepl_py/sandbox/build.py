@@ -16,12 +16,14 @@ A plan is a JSON object (`evaluators/views.py` makes it; without `root` it is on
               [uid, gid] of the source's files, which sessions are to own (only as root)
     links     [path, target]: symbolic links
     files     path → text
-    argv      what to become, and
+    argv      what to become
+    memory    bytes that each of its processes may have, and
     env       its environment: what it is told may be a client's words, and we are outside still
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -65,7 +67,11 @@ def main(plan_fd: int) -> None:
         os.close(asks)
         os.close(tell_mapped)
         _die_with_parent()
-        _second(plan, answers, mapped)
+        try:
+            _second(plan, answers, mapped)
+        except OSError as error:
+            os.write(2, ("a session cannot be confined here: %s\n" % error).encode("utf-8", "replace"))
+        os._exit(1)
     os.close(answers)
     os.close(mapped)
     if os.read(asks, 1):
@@ -95,7 +101,7 @@ def _second(plan: Dict[str, Any], ask: int, mapped: int) -> None:
         _die_with_parent()
         kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
         os.chdir("/")
-        os.execve(plan["argv"][0], plan["argv"], plan["env"])
+        restrict.execute(plan)
     _end_like(child)
 
 
@@ -140,18 +146,17 @@ def _bind(source: str, mode: Optional[str], owner: Optional[Sequence[int]] = Non
         elif not os.path.exists(target):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             open(target, "w").close()
-        if owner is None:
+        if owner is None or not _bind_owned(fd, target, owner, base, needed=mode == "rw"):
             kernel.mount("/new/proc/self/fd/%d" % fd, target, None, kernel.MS_BIND | kernel.MS_REC)
-        else:
-            _bind_owned(fd, target, owner, base)
     finally:
         os.close(fd)
     attributes = kernel.ATTR_NOSUID | (kernel.ATTR_NODEV if mode else 0) | (kernel.ATTR_RDONLY if mode == "ro" else 0)
     kernel.mount_setattr(target, attributes, recursive=True)
 
 
-def _bind_owned(fd: int, target: str, owner: Sequence[int], base: int) -> None:
-    """Bound so that the files of `owner`, a user and a group id outside and on disk, are `OWNER`'s in here."""
+def _bind_owned(fd: int, target: str, owner: Sequence[int], base: int, needed: bool) -> bool:
+    """Bound so that the files of `owner`, a user and a group id outside and on disk, are `OWNER`'s in here; whether
+    that could be. Where it is needed and cannot be, that is an OSError."""
     release, held = os.pipe()
     child = os.fork()
     if child == 0:
@@ -167,14 +172,30 @@ def _bind_owned(fd: int, target: str, owner: Sequence[int], base: int) -> None:
         namespace = os.open("/new/proc/%d/ns/user" % child, os.O_RDONLY)
         tree = kernel.clone_tree(fd)
         try:
-            kernel.mount_setattr("", kernel.ATTR_IDMAP, recursive=False, fd=tree, namespace=namespace)
-            kernel.attach(tree, target)
+            mapped = _map_ids(tree, namespace)
+            if mapped:
+                kernel.attach(tree, target)
+            elif needed:
+                why = "cannot have its files written as another user's; choose a directory elsewhere"
+                raise OSError("the file system of %s %s" % (target[len("/new") :], why))
+            return mapped
         finally:
             os.close(tree)
             os.close(namespace)
     finally:
         os.close(held)
         os.waitpid(child, 0)
+
+
+def _map_ids(tree: int, namespace: int) -> bool:
+    """Whether the file system can."""
+    try:
+        kernel.mount_setattr("", kernel.ATTR_IDMAP, recursive=False, fd=tree, namespace=namespace)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
 
 
 def _wait_for_namespace(child: int) -> None:

@@ -38,6 +38,7 @@ def _namespaces() -> Optional[str]:
             "files": {},
             "argv": _TRUE[:1],
             "env": {},
+            "memory": 1 << 30,
         }
         read, write = os.pipe()
         os.write(write, json.dumps(plan).encode())

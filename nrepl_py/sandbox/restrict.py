@@ -8,17 +8,20 @@ each session restricts itself further, to its own private directory. A plan, and
     read, write   paths; what may be written may be read and executed too
     network       whether TCP and UDP may be used (of `confine` only)
     ptrace        whether its processes may trace each other (of `confine` only)
-    argv, env     what to become, and its environment (of a plan only)
+    argv, env     what to become, and its environment; and
+    memory        bytes that each of its processes may have (of a plan only)
 """
 
 from __future__ import annotations
 
 import os
+import resource  # now: where it lies may be out of sight by the time it is needed
 from typing import Any, Dict
 
 from . import kernel, landlock, seccomp, system
 
-_READ = ("/proc", "/dev")
+_READ = ("/proc",)
+# Of /dev these and no more: what is root's or the seat's to read are disks, microphones and virtual machines.
 _WRITE = (
     "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts",
     "/dev/shm",
@@ -29,6 +32,14 @@ def become(plan: Dict[str, Any]) -> None:
     """Restrict this process and become the plan's `argv`."""
     kernel.drop_capabilities()
     _files(plan, network=True, scoped=False)
+    execute(plan)
+
+
+def execute(plan: Dict[str, Any]) -> None:
+    """Become the plan's `argv`, in its `env`, with no more than its `memory`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = plan["memory"] if hard == resource.RLIM_INFINITY else min(plan["memory"], hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     os.execve(plan["argv"][0], plan["argv"], plan["env"])
 
 

@@ -1,9 +1,10 @@
 """A session's own confinement inside its zygote's: processes, private directories, network, and no rights at all.
 
 The zygote enters a new pid namespace for its next child and forks `init`, pid 1 there, which forks the worker: that
-mounts what is the session's alone, and gives up the zygote's user namespace for one of a single id. Init outlives
-the worker to tell how it ended, and its own end is the end of every process of the session. It stays in the
-zygote's user namespace, where the worker has no rights: so the worker can neither trace nor read it.
+gives up the zygote's user namespace for one of a single id. The worker and its live clones are a *family*: init is
+the parent of all of them, tells how each has ended, and ends with the last; its own end is the end of every process
+of the session. It stays in the zygote's user namespace, where they have no rights: so they can neither trace nor read
+it. Members of a family are not confined from each other.
 
 A request's `confine` (an object; `evaluators/views.py` makes it):
     id         the user id of the session, in the zygote's namespace
@@ -17,14 +18,16 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import json
 import os
 import re
+import select
 import signal
 import socket
 import struct
 from typing import Any, Callable, Dict, List, Tuple
 
-from . import build, kernel, landlock, seccomp, system
+from . import build, kernel, landlock, members, seccomp, system
 
 ID = 1000
 """The session's user and group id as it sees itself: that of the only user in its `/etc/passwd`."""
@@ -69,13 +72,23 @@ def _filter(confine: Dict[str, Any]) -> bytes:
     return _program(tuple(confine["families"]), bool(confine["ptrace"]))
 
 
-def init(confine: Dict[str, Any], serve: Callable[[], None], tell: Callable[..., None], keep: List[int]) -> None:
-    """Become the session's init; `serve()` is the worker's life. `tell(message, *descriptors)` tells the router. `keep`
-    are the descriptors the worker needs. Never returns."""
+def init(
+    confine: Dict[str, Any],
+    serve: Callable[[], None],
+    tell: Callable[..., None],
+    keep: List[int],
+    router: socket.socket,
+    number: int,
+) -> None:
+    """Become the session's init; `serve()` is the worker's life. `tell(number, message, *descriptors)` tells the
+    router of the member of that number, which is `number` for the worker. `keep` are the descriptors that the worker
+    needs, `router` is where the router asks. Never returns."""
     os.setsid()
+    # Here rather than in the worker, so that our own /proc shows the processes of the session, and no others.
+    _mount_private(int(confine["tmp"]))
     pid = os.fork()
     if pid == 0:
-        _mount_private(int(confine["tmp"]))
+        router.close()
         _become_nobody(confine)
         _lose_all_rights(confine)
         serve()
@@ -86,16 +99,66 @@ def init(confine: Dict[str, Any], serve: Callable[[], None], tell: Callable[...,
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    family = _Family(router, tell, {pid: number})
     worker, ours = os.pidfd_open(pid), os.pidfd_open(os.getpid())
-    tell({"say": "forked"}, worker, ours)
+    tell(number, {"say": "forked"}, worker, ours)
     os.close(worker)
     os.close(ours)
-    while True:
-        ended, status = os.wait()
-        if ended == pid:
-            tell({"say": "ended", "status": status})
-            os._exit(0)
+    family.loop()
+
+
+class _Family:
+    """What init does: it waits for the members, the worker and its clones, and ends with the last of them.
+
+    The router asks over a SEQPACKET socket, one JSON datagram each:
+        {"do": "adopt", "number": N} with a pidfd: that orphan is a member from now on, if it is one; `adopted` tells
+        {"do": "mark", "number": N}  that member is about to end, and with it what it has started by now; `marked` tells
+        {"do": "kill", "number": N}  and this one is to end now
+    """
+
+    def __init__(self, router: socket.socket, tell: Callable[..., None], numbers: Dict[int, int]) -> None:
+        self._router = router
+        self._tell = tell
+        self._members = members.Members(self._ended)
+        self._members.numbers.update(numbers)
+        self._marked: Dict[int, List[members.Process]] = {}
+
+    def loop(self) -> None:
+        poll = select.poll()
+        poll.register(self._router, select.POLLIN)
+        poll.register(self._members.wake, select.POLLIN)
+        while True:
+            self._members.reap()
+            for fd, _ in poll.poll():
+                if fd == self._router.fileno():
+                    self._asked()
+
+    def _asked(self) -> None:
+        data, ancillary, _, _ = self._router.recvmsg(4096, socket.CMSG_SPACE(4))
+        if not data:
+            os._exit(1)  # the router is gone
+        request = json.loads(data)
+        number = request["number"]
+        if request["do"] == "adopt":
+            (pidfd,) = struct.unpack("i", ancillary[0][2])
+            self._tell(number, {"say": "adopted" if self._members.adopt(pidfd, number) else "unknown"})
+            os.close(pidfd)
+            return
+        pid = self._members.of(number)
+        if pid:
+            self._marked[pid] = members.below(pid)
+        if pid and request["do"] == "kill":
+            members.kill(pid)
+        elif request["do"] == "mark":
+            self._tell(number, {"say": "marked"})
+
+    def _ended(self, pid: int, number: int, status: int) -> None:
+        if not self._members.numbers:
+            self._tell(number, {"say": "ended", "status": status})
+            os._exit(0)  # and with us all that is left of the session
+        # A clone that was still below its original then may be a member by now.
+        members.end_tree(pid, self._marked.pop(pid, []), self._members.numbers, self._members.wake)
+        self._tell(number, {"say": "left", "status": status})
 
 
 def _mount_private(size: int) -> None:

@@ -86,7 +86,8 @@ class Watch:
         """An eval begins to run."""
 
     def session(self, event: str, session: str, principal: str, cause: Cause | None) -> None:
-        """A session that clients can name has `started`, `restarted`, `died` or is `closed`."""
+        """A session that clients can name has `started`, `restarted`, `died`, is about to end for want of use
+        (`culling`) or is `closed`."""
 
     def died(self, cause: Cause) -> None:
         """A worker ended that nobody had asked to, in any session."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from nrepl_py.errors import Busy, Forbidden, QuotaExceeded
 from nrepl_py.evaluators.base import Ref, Spec
-from nrepl_py.ops import Clone, Eval, Sandbox, SessionLimits
+from nrepl_py.ops import Cause, Clone, Eval, Sandbox, SessionLimits
 from nrepl_py.server.context import Connection, Context
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.registry import Registry
@@ -32,8 +32,10 @@ class Core:
     defaults: dict[str, Any]
 
     def find(self, client: Connection, ref: str) -> Session:
-        """The client's session of that id or name. Raises `UnknownSession`."""
-        return self.registry.find(principal_of(client).name, ref)
+        """The client's session of that id or name, which is used by that. Raises `UnknownSession`."""
+        session = self.registry.find(principal_of(client).name, ref)
+        session.idle.touch()
+        return session
 
     def find_to_close(self, client: Connection, ref: str) -> Session:
         """The client's session, or with `admin` anybody's by its id. Raises `UnknownSession`."""
@@ -54,11 +56,7 @@ class Core:
     def clone(self, client: Connection, request: Clone) -> None:
         """Start a session; the request is answered when its worker is up. Raises `QuotaExceeded`, `Forbidden`
         and, where the name is taken, `InvalidMessage`."""
-        owner = principal_of(client).name
-        self.registry.check_name(owner, request.name)
-        self._check_tier(client, request.sandbox)
-        if self._is_full(client):
-            raise QuotaExceeded(f"clone: you have {self.registry.count(owner)} sessions; close one first")
+        self._check_clone(client, request, request.sandbox)
         spec = Spec(
             ref=Ref(self.new_id(), 1),
             python=request.python,
@@ -70,7 +68,25 @@ class Core:
             limits=self._limits(client, request.limits),
             owner=principal_of(client).owner,
         )
-        session = Session(self.context, spec, owner, name=request.name)
+        self._add(client, request, spec)
+
+    def copy(self, client: Connection, request: Clone, origin: Session) -> None:
+        """The same with a copy of that session. Raises also `Busy` and `Unavailable`, where it cannot be had now."""
+        self._check_clone(client, request, origin.spec.sandbox)
+        origin.check_copy("clone")
+        self._add(client, request, origin.copied(Ref(self.new_id(), 1), request.force), origin)
+
+    def _check_clone(self, client: Connection, request: Clone, sandbox: Sandbox | None) -> None:
+        owner = principal_of(client).name
+        self.registry.check_name(owner, request.name)
+        self._check_tier(client, sandbox)
+        if self._is_full(client):
+            raise QuotaExceeded(f"clone: you have {self.registry.count(owner)} sessions; close one first")
+
+    def _add(self, client: Connection, request: Clone, spec: Spec, origin: Session | None = None) -> None:
+        session = Session(self.context, spec, principal_of(client).name, name=request.name, idle=request.idle)
+        if origin is not None:
+            session.counts_from(origin)
         session.waiting.clone = self.context.asker(client, request)
         session.stream.attach(client.number)
         self.registry.add(session)
@@ -90,7 +106,7 @@ class Core:
 
     def close(self, session: Session, by: str) -> None:
         """End a session and forget it."""
-        session.close(by, self.context.limits.stop_grace_seconds)
+        session.close(Cause(kind="killed", by=by), self.context.limits.stop_grace_seconds)
         self.tidy(session)
 
     def tidy(self, session: Session) -> None:
@@ -98,6 +114,7 @@ class Core:
         if session.life != "closed":
             return
         self.registry.remove(session)
+        session.idle.end()
         if session.transient is not None:
             client = self.context.connections.get(session.transient.connection)
             if client is not None:

@@ -96,11 +96,22 @@ _ops = cache(describe_ops)
 
 @handles(ops.Clone)
 def clone(core: Core, client: Connection, request: ops.Clone) -> Fields:
-    for name in ("session", "idle"):
-        if getattr(request, name) is not None:
-            raise NotSupported(f"clone: {name!r} is not supported by this version")
-    core.clone(client, request)
+    if request.session is None:
+        if request.force:
+            raise InvalidMessage("clone: 'force' is for the copy of a live session; name it as 'session'")
+        core.clone(client, request)
+        return None
+    chosen = next((name for name in _OF_FRESH if getattr(request, name)), None)
+    if chosen is not None:
+        name = chosen.replace("_", "-")
+        raise InvalidMessage(f"clone: {name!r} cannot be chosen for a copy, which has all that of its 'session'")
+    _check_copies(core, "clone")
+    core.copy(client, request, core.find(client, request.session))
     return None
+
+
+_OF_FRESH: Final = ("python", "cwd", "env", "inherit_env", "preload", "sandbox", "limits")
+"""Fields of `clone` that a copy takes from its original."""
 
 
 @handles(ops.Close)
@@ -113,10 +124,22 @@ def close(core: Core, client: Connection, request: ops.Close) -> Fields:
 @handles(ops.Restart)
 def restart(core: Core, client: Connection, request: ops.Restart) -> Fields:
     session = core.find(client, request.session)
+    origin = None
     if request.from_ is not None:
-        raise NotSupported("restart: 'from' is not supported by this version; without it the worker is a fresh one")
-    session.restart(core.context.asker(client, request))
+        _check_copies(core, "restart")
+        origin = core.find(client, request.from_)
+        if origin is session:
+            raise InvalidMessage("restart: 'from' is the session itself; name a clone of it that was kept for this")
+        origin.check_copy("restart")
+    session.restart(core.context.asker(client, request), origin)
     return None
+
+
+def _check_copies(core: Core, op: str) -> None:
+    if "clone" not in core.capabilities:
+        raise NotSupported(
+            f"{op}: this server's sessions cannot be copied while they live: they are no processes that can fork"
+        )
 
 
 @handles(ops.LsSessions)
@@ -158,8 +181,8 @@ def attach(core: Core, client: Connection, request: ops.Attach) -> Fields:
 @handles(ops.Detach)
 def detach(core: Core, client: Connection, request: ops.Detach) -> Fields:
     session = core.find(client, request.session)
-    audience.detach(core.context, session, client.number)
-    return done(session=session.id)
+    audience.detach(core.context, session, core.context.asker(client, request))
+    return None
 
 
 @handles(ops.Eval, ops.LoadFile)

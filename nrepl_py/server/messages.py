@@ -85,6 +85,12 @@ def died(cause: Cause) -> dict[str, Any]:
     return {"status": status, "cause": to_map(cause)}
 
 
+def cause(cause: Cause) -> str:
+    """Why a worker is gone, for a person: in words, and in its own."""
+    told = [cause.kind, *map(str, filter(None, (cause.signal, cause.code, cause.by)))]
+    return ": ".join(filter(None, (" ".join(told), cause.last_stderr)))
+
+
 def to_map(record: Record) -> dict[str, Any]:
     """A record as the map that clients get."""
     fields: dict[str, Any] = msgspec.to_builtins(record)
@@ -102,6 +108,7 @@ def info(ready: Ready) -> dict[str, Any]:
         "pid": ready.pid,
         "start": ready.start,
         "sandbox": ready.sandbox,
+        **({"left-behind": ready.copied} if ready.copied else {}),
     }
 
 

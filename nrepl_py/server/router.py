@@ -96,7 +96,7 @@ class Router:
             session = self._registry.by_id[session_id]
             self._core.close(session, "disconnect")
         for session in self._registry.of(gone.principal.name):
-            audience.detach(self._context, session, connection)
+            audience.leave(self._context, session, connection)
         for replay in list(gone.replays):  # of sessions that are closed
             replay.end()
         return self._context.take()
@@ -238,6 +238,7 @@ class Router:
             session = self._registry.by_id.get(str(owner))
             if session is not None:
                 session.timer(str(kind), *map(int, numbers))
+                self._core.tidy(session)
         return self._context.take()
 
     def drain(self) -> list[Instruction]:

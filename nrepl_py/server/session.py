@@ -43,9 +43,16 @@ class Session(Life):
     """One session's state; what it decides goes to `context.out`."""
 
     def __init__(
-        self, context: Context, spec: Spec, principal: str, *, name: str | None = None, transient: Asker | None = None
+        self,
+        context: Context,
+        spec: Spec,
+        principal: str,
+        *,
+        name: str | None = None,
+        transient: Asker | None = None,
+        idle: float | None = None,
     ) -> None:
-        super().__init__(context, spec, principal, name, transient)
+        super().__init__(context, spec, principal, name, transient, idle)
         self._opening: OpenEval | None = None
         """The running eval, while nothing was said of it yet."""
         self._ticking = False
@@ -64,12 +71,14 @@ class Session(Life):
     def submit(self, request: AnyEval, connection: Connection) -> None:
         """Accept an eval: it runs now, or when those before it have ended.
 
-        Raises `DuplicateId` and `Busy`; then it was not accepted and nothing has changed.
+        Raises `DuplicateId`, `Busy` and `StartFailed`; then it was not accepted and nothing has changed.
         """
         if request.id in self.evals or self.stream.log.holds(request.id):
             raise DuplicateId(f"eval {request.id!r} is known to this session; choose a new id to run it again")
         if len(self.queue) >= self._context.limits.max_queue_evals:
             raise Busy(f"{len(self.queue)} evals wait in this session already; send more when some have ended")
+        if self.life == "dead":
+            self.crashes.check()
         self._serial += 1
         eval = OpenEval(request, self._serial, self._context.asker(connection, request), self._most_seconds)
         self.evals[eval.id] = eval
@@ -119,10 +128,27 @@ class Session(Life):
 
     def introspect(self, request: Introspection, asker: Asker) -> None:
         """Ask the worker, beside what runs. Raises `Unavailable` where there is none, and `Busy`."""
+        self._check_worker()
+        self.questions.ask(self.ref, request, asker)
+
+    def check_copy(self, op: str) -> None:
+        """Raises `Unavailable` where there is no worker to copy, `Busy` where it is in the middle of something."""
+        self._check_worker()
+        if self.evals:
+            raise Busy(
+                f"{op}: {len(self.evals)} evals run or wait in {self.name or self.id!r}, which can be copied only "
+                "between two, with 'force' too: wait for the last 'done', or interrupt them"
+            )
+
+    def counts_from(self, origin: Life) -> None:
+        """What it evaluates is counted on from that session, of which its worker is a copy."""
+        if isinstance(origin, Session):
+            self._serial = max(self._serial, origin._serial)
+
+    def _check_worker(self) -> None:
         if self.life != "ready":
             why = "is gone; the next eval starts a new one" if self.life == "dead" else "is starting; ask again"
             raise Unavailable(f"the session's worker {why}")
-        self.questions.ask(self.ref, request, asker)
 
     def _next(self) -> None:
         if self.life == "ready" and self.queue:
@@ -173,6 +199,7 @@ class Session(Life):
         assert eval is not None
         self.running = None
         self.last_active = self._context.clock()
+        self.idle.touch()
         self._finish(eval, fields, size)
         self._recent[eval.run.serial] = (eval.id, eval.asker)
         if len(self._recent) > MAX_RECENT:
@@ -297,6 +324,7 @@ class Session(Life):
         if end is None or self.life == "stopping":
             self._say(self._head(eval.id) | fields, eval.asker, size)
             return
+        self.crashes.proved()
         messages.end(fields, end, eval.stopped_by)
         self._finish_running(fields, size, {"status": ["done"]})
         if self.transient:
@@ -322,6 +350,8 @@ class Session(Life):
         eval = self.running
         if kind == "tick":
             self._tick()
+        elif kind == "idle":
+            self.cull()
         elif kind == "answer":
             self.questions.expire(serial)
         elif eval is None or eval.run.serial != serial:

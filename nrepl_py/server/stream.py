@@ -75,12 +75,13 @@ class Stream:
 
 class Replay:
     """An `attach` on its way through the log, or at its end. `at` is the last number it has; `gap`: not all
-    before that was there any more. `on_end` is told once, before anything is sent live."""
+    before that was there any more; `then`: who has asked meanwhile to stay, or not to stay, after it. `on_end` is
+    told once, and whether it has caught up."""
 
-    __slots__ = ("_context", "_on_end", "_stream", "asker", "at", "gap")
+    __slots__ = ("_context", "_on_end", "_stream", "asker", "at", "gap", "then")
 
     def __init__(
-        self, context: Context, stream: Stream, asker: Asker, since: int, on_end: Callable[[Replay], None]
+        self, context: Context, stream: Stream, asker: Asker, since: int, on_end: Callable[[Replay, bool], None]
     ) -> None:
         self._context = context
         self._stream = stream
@@ -88,6 +89,7 @@ class Replay:
         self.asker = asker
         self.at = since
         self.gap = False
+        self.then: list[tuple[Asker, bool]] = []
         stream.detach(asker.connection)
         stream.replays[asker.connection] = self
         asker.client.replays.append(self)
@@ -103,11 +105,10 @@ class Replay:
             self._context.out.append(Send((self.asker.connection,), message))
             self.at = message["seq"]
         if self.at == log.last_seq:
-            self.end()
-            self._stream.attach(self.asker.connection)
+            self.end(caught_up=True)
 
-    def end(self) -> None:
+    def end(self, caught_up: bool = False) -> None:
         """Send no more."""
         del self._stream.replays[self.asker.connection]
         self.asker.client.replays.remove(self)
-        self._on_end(self)
+        self._on_end(self, caught_up)

@@ -28,6 +28,11 @@ class Waiting:
         self._now: list[Asker] = []
         self._later: list[Asker] = []
 
+    @property
+    def later(self) -> bool:
+        """Whether some wait for another start than the one under way."""
+        return bool(self._later)
+
     def join(self, asker: Asker, later: bool) -> None:
         """A `restart`; `later`: the start under way is none of its. Raises `Busy` where too many wait."""
         if len(self._now) + len(self._later) >= MAX_WAITING:

@@ -42,7 +42,8 @@ class Evaluator:
         self.main = main
         self._interrupts = interrupts
         self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        self._loop: Any = None
+        self.loop: Any = None
+        """For top-level `await`, from the first one on."""
         self._stored: Any = _NOTHING
         self._sources: Dict[str, None] = {}
 
@@ -144,9 +145,9 @@ class Evaluator:
     def _await(self, coroutine: Any) -> Any:
         import asyncio
 
-        if self._loop is None or self._loop.is_closed():
-            self._loop = asyncio.new_event_loop()
-        loop = self._loop
+        if self.loop is None or self.loop.is_closed():
+            self.loop = asyncio.new_event_loop()
+        loop = self.loop
         task = loop.create_task(coroutine)
         self._interrupts.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
         try:

@@ -10,7 +10,8 @@ of our process group too. SIGINT keeps Python's default handler, so `asyncio.run
 else that expects it behaves as in a plain interpreter.
 
 The word is 16 bytes, little-endian: the router's half is the serial meant; ours is the serial
-struck, shifted left by 8, with a bit for each stage taken.
+struck, shifted left by 8, with a bit for each stage taken. Behind it, from `TRACE` on, the same file
+has room for what faulthandler writes when the process crashes: see `process.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Callable, Optional
 from . import wire
 
 WORD = struct.Struct("<Q")
+TRACE = 2 * WORD.size
 CANCEL, SIGINT = 1, 2
 
 
@@ -31,7 +33,7 @@ class Interrupts(wire.Shield):
     """The interrupts of one worker, whose main thread evaluates."""
 
     def __init__(self, word: int) -> None:
-        self._word = word
+        self.word = word
         self._main = threading.get_ident()
         self._armed = 0
         self._stages = 0
@@ -47,6 +49,11 @@ class Interrupts(wire.Shield):
 
     def install(self, number: int) -> None:
         signal.signal(number, lambda *_: self.check())
+
+    def become(self, word: int) -> None:
+        """In a copy of this process, which has a word of its own."""
+        os.close(self.word)
+        self.word = word
 
     def arm(self, serial: int) -> None:
         """From here on that eval may be interrupted. Raises KeyboardInterrupt where it was already."""
@@ -68,7 +75,7 @@ class Interrupts(wire.Shield):
                 self._strike()
 
     def _target(self) -> int:
-        return int(WORD.unpack(os.pread(self._word, WORD.size, 0))[0])
+        return int(WORD.unpack(os.pread(self.word, WORD.size, 0))[0])
 
     def _strike(self) -> None:
         if self.cancel is not None and not self._stages:
@@ -80,7 +87,7 @@ class Interrupts(wire.Shield):
 
     def _took(self, stage: int) -> None:
         self._stages |= stage
-        os.pwrite(self._word, WORD.pack(self._armed << 8 | self._stages), WORD.size)
+        os.pwrite(self.word, WORD.pack(self._armed << 8 | self._stages), WORD.size)
 
     def _raise(self) -> None:
         self._interrupt_children()

@@ -7,12 +7,14 @@ on the side channel, for what must be answered while an eval runs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import sys
 import threading
 import types
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from . import display, failure, plain, stdio, wire
 from .evaluate import Evaluator, Shown
@@ -28,7 +30,7 @@ class Worker:
         self._control = control
         self._side = side
         self._interrupts = interrupts
-        self._host = host
+        self.host = host
         self.relay = stdio.Relay(control)
         self.input = stdio.Input(self._need_input)
         self.evaluator = Evaluator(host.main, interrupts)
@@ -36,18 +38,28 @@ class Worker:
         self._pid = os.getpid()
         self._serial = 0
         self._last: List[Any] = []
+        self._beside = threading.Lock()
+        """Held while something is done beside an eval."""
+        self._helper: Optional[threading.Thread] = None
+
+    def begin(self, ready: Dict[str, Any]) -> None:
+        """Say `ready`, and answer what is asked beside evals."""
+        self._control.send(dict(ready, say="ready"))
+        self._helper = threading.Thread(target=self._serve_side, name="nrepl-py side", daemon=True)
+        self._helper.start()
 
     def serve(self, ready: Dict[str, Any]) -> None:
-        """Say `ready`, then serve until the router closes the channel."""
-        self._control.send(dict(ready, say="ready"))
-        threading.Thread(target=self._serve_side, name="nrepl-py side", daemon=True).start()
+        """Begin, then serve until the router closes the channel."""
+        self.begin(ready)
         while True:
             try:
                 header, _ = self._control.receive()
                 if header["do"] == "run":
                     self._run({**wire.RUN, **header})
                 elif header["do"] == "stdio":
-                    self._host.replace_stdio(self._control.descriptors)
+                    self.host.replace_stdio(self._control.descriptors)
+                elif header["do"] == "clone":
+                    self.host.clone(self, self._control.descriptors, header["force"])
             except KeyboardInterrupt:
                 continue  # from someone's own signal, between two evals: nothing here to interrupt
             except (EOFError, OSError):
@@ -60,15 +72,15 @@ class Worker:
         token = stdio.TAG.set(stdio.Tag(self.relay, serial))
         self.relay.begin(serial)
         self.input.begin(serial, request["allow-stdin"])
-        self._host.children = False
+        self.host.children = False
         self._last = []
         message, blobs, end = self._evaluate(request)
         if os.getpid() != self._pid:
             self._end_of_child(blobs, end)
         self.input.end()
         self.relay.end()
-        self._host.flush_c()
-        if self._host.children:
+        self.host.flush_c()
+        if self.host.children:
             end["children"] = True
         self._control.send(dict(message, serial=serial, end=end), *blobs)
         stdio.TAG.reset(token)
@@ -207,16 +219,20 @@ class Worker:
         while True:
             try:
                 header, blobs = self._side.receive()
-                if header["do"] == "feed":
-                    self.input.feed(header["serial"], blobs[0].decode("utf-8", "surrogatepass"))
-                elif header["do"] == "interrupt":
-                    self._host.interrupt()
-                else:
-                    self._answer(header, json.loads(blobs[0]))
+                with self._beside:
+                    self._serve_aside(header, blobs)
             except (EOFError, OSError):
                 self._side.sock.close()
-                self._host.router_gone()
+                self.host.router_gone()
                 return
+
+    def _serve_aside(self, header: Dict[str, Any], blobs: List[bytes]) -> None:
+        if header["do"] == "feed":
+            self.input.feed(header["serial"], blobs[0].decode("utf-8", "surrogatepass"))
+        elif header["do"] == "interrupt":
+            self.host.interrupt()
+        else:
+            self._answer(header, json.loads(blobs[0]))
 
     def _answer(self, header: Dict[str, Any], fields: Dict[str, Any]) -> None:
         body: Any = None
@@ -225,7 +241,7 @@ class Worker:
         except TimeoutError:
             return  # only a slow analysis could tell; the router says `unavailable` in our place
         except Exception as error:  # a hole in the analysis must not silence all later questions
-            self._host.log("%s: %s: %s" % (header["what"], type(error).__name__, error))
+            self.host.log("%s: %s: %s" % (header["what"], type(error).__name__, error))
         try:
             self._side.send({"say": "answer", "number": header["number"]}, json.dumps(body).encode())
         except ValueError:
@@ -240,7 +256,7 @@ class Worker:
 
         file = fields.get("file")
         namespace = self.evaluator.namespace(fields.get("module"), file)
-        return ANSWERS[what](fields, namespace, self._host.lender)
+        return ANSWERS[what](fields, namespace, self.host.lender)
 
     # -- in a forked child
 
@@ -250,6 +266,40 @@ class Worker:
         self._control.forget()
         self._side.forget()
 
+    # -- for a live clone
+
+    @property
+    def threads(self) -> List[threading.Thread]:
+        """Our own, besides the main one."""
+        return [thread for thread in (self._helper, self.relay.timer) if thread is not None]
+
+    @property
+    def descriptors(self) -> List[int]:
+        """Those of the channels and of the interrupt word."""
+        return [self._control.sock.fileno(), self._side.sock.fileno(), self._interrupts.word]
+
+    @contextlib.contextmanager
+    def parked(self, seconds: float) -> Iterator[bool]:
+        """Keep our threads where they hold nothing, if that can be had within so many seconds."""
+        parked = self._beside.acquire(timeout=seconds)
+        try:
+            with self.relay.lock:
+                yield parked
+        finally:
+            if parked:
+                self._beside.release()
+
+    def become(self, control: int, side: int, word: int) -> None:
+        """In a copy of this process: these are our channels now, and no other thread is there."""
+        self._control.forget()
+        self._side.forget()
+        self._control = wire.Channel(socket.socket(fileno=control), self._interrupts)
+        self._side = wire.Channel(socket.socket(fileno=side))
+        self._interrupts.become(word)
+        self._pid = os.getpid()
+        self.relay.become(self._control)
+        self.input.become()
+
 
 class Host:
     """How a worker lives in its process: what differs between its own process and a host program."""
@@ -258,9 +308,17 @@ class Host:
     lender: Any = None
     children = False
     """Whether this eval started processes, which may write to descriptors 1 and 2 after it."""
+    copying = False
+    """Whether a fork is ours, and its child to be a worker."""
 
     def replace_stdio(self, descriptors: List[int]) -> None:
         """Take these as 1 and 2, so that later output of older children is told apart."""
+
+    def clone(self, worker: Worker, descriptors: List[int], force: bool) -> None:
+        """Fork a copy that takes the first of these: see `clone.py`."""
+
+    def become(self, word: int) -> None:
+        """In a copy of this process, which has a shared file of its own."""
 
     def flush_c(self) -> None:
         """Flush what C code has buffered."""

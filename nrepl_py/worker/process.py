@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import faulthandler
 import functools
 import json
@@ -20,7 +21,7 @@ import types
 from typing import Any, Callable, Dict, List, Optional
 
 from . import hooks, plain, stdio, wire
-from .interrupt import Interrupts
+from .interrupt import TRACE, Interrupts
 from .lend import Lender
 from .main import Host, Worker, about
 
@@ -32,8 +33,9 @@ _STARTS_CHILDREN = frozenset(
 class Process(Host):
     """A worker that has its process to itself."""
 
-    def __init__(self, lender: Any) -> None:
+    def __init__(self, lender: Any, word: int) -> None:
         self.lender = lender
+        self._word = word
         self.main = types.ModuleType("__main__")
         self.main.__dict__["__builtins__"] = builtins
         self._fflush: Optional[Callable[[Optional[int]], Any]] = None
@@ -58,10 +60,15 @@ class Process(Host):
             ask_password=self._ask_password,
             extra={"concurrent.futures.thread": stdio.carry_through_pools},
         )
-        faulthandler.enable(2)  # a crash explains itself in the cause of death
+        self._explain_crashes()
         sys.addaudithook(self._audit)
         os.register_at_fork(after_in_child=self._in_child)
         self._fflush = find_fflush()
+
+    def _explain_crashes(self) -> None:
+        """In the cause of death, and not on a stream of the user's."""
+        os.lseek(self._word, TRACE, os.SEEK_SET)
+        faulthandler.enable(self._word)
 
     def _input(self, prompt: object = "", /) -> str:
         return stdio.ask_line(self._worker.input, str(prompt), False)  # type: ignore[union-attr]
@@ -70,23 +77,35 @@ class Process(Host):
         return stdio.ask_line(self._worker.input, prompt, True)  # type: ignore[union-attr]
 
     def _audit(self, event: str, args: Any) -> None:
-        if event in _STARTS_CHILDREN and self._worker is not None:
+        if event in _STARTS_CHILDREN and self._worker is not None and not self.copying:
             self.children = True
             self._worker.say_before_children()
 
     def _in_child(self) -> None:
-        if self._worker is not None:
+        if self._worker is not None and not self.copying:
             worker, self._worker = self._worker, None
             worker.forget()
             self._interrupts.disarm()  # type: ignore[union-attr]
             builtins.input = self._plain_input
             sys.stdin = open(os.devnull)  # noqa: SIM115 - stays open as long as the child lives
+            with contextlib.suppress(OSError):  # no descriptor 2: the parent closed it
+                os.dup2(2, self._word, inheritable=False)  # a child's crash is told where a plain interpreter would
 
     def replace_stdio(self, descriptors: List[int]) -> None:
         for target in (1, 2):
             source = descriptors.pop(0)
             os.dup2(source, target)
             os.close(source)
+
+    def clone(self, worker: Worker, descriptors: List[int], force: bool) -> None:
+        from . import clone  # there in a zygote's children, which alone are asked
+
+        taken, descriptors[: clone.DESCRIPTORS] = descriptors[: clone.DESCRIPTORS], []
+        clone.clone(worker, taken, force)
+
+    def become(self, word: int) -> None:
+        self._word = word
+        self._explain_crashes()
 
     def flush_c(self) -> None:
         if self._fflush is not None:
@@ -131,7 +150,7 @@ def run(control: Any, side: Any, word: int) -> None:
     interrupts = Interrupts(word)
     control, side = wire.Channel(control, interrupts), wire.Channel(side)
     setup, (env,) = control.receive()
-    host = Process(Lender(setup["lent"]))
+    host = Process(Lender(setup["lent"]), word)
     worker = Worker(control, side, interrupts, host)
     _surroundings(setup, json.loads(env))
     host.settle(worker, interrupts)
@@ -151,7 +170,11 @@ def _surroundings(setup: Dict[str, Any], env: Dict[str, str]) -> None:
         _limit(setup["rlimits"])
     os.environ.clear()
     os.environ.update(env)
-    os.chdir(setup["cwd"])
+    try:
+        os.chdir(setup["cwd"])
+    except OSError as error:  # the router tells it with the failed start
+        os.write(2, plain.text("a session cannot work in %s: %s" % (setup["cwd"], error.strerror)))
+        os._exit(1)
     sys.path[:0] = ["", *setup["python-path"]]
 
 
@@ -164,5 +187,6 @@ def _limit(rlimits: Dict[str, int]) -> None:
         if limit is not None:
             _, hard = resource.getrlimit(limit)
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            # Of processor time the first bound says what happened, and only the next one kills.
-            resource.setrlimit(limit, (most, hard if name == "CPU" and hard == most else most + (name == "CPU")))
+            # At the soft one the kernel says why (SIGXCPU), at the hard one it just kills.
+            last = most + 1 if name == "CPU" and (hard == resource.RLIM_INFINITY or most < hard) else most
+            resource.setrlimit(limit, (most, last))

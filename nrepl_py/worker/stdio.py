@@ -40,14 +40,14 @@ class Relay:
 
     def __init__(self, channel: wire.Channel) -> None:
         self._channel = channel
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._key: Tuple[str, Optional[int]] = ("out", None)
         self._parts: List[str] = []
         self._chars = 0
         self._sent_at = 0.0
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._timer: Optional[threading.Thread] = None
+        self.timer: Optional[threading.Thread] = None
         self._closed = False
         self._files: Optional[Dict[str, Any]] = None
         self.running: Optional[int] = None
@@ -57,7 +57,7 @@ class Relay:
         if self._files is not None:
             self._files[stream].write(text)
             return
-        with self._lock:
+        with self.lock:
             if (stream, serial) != self._key:
                 self._send()
                 self._key = (stream, serial)
@@ -75,7 +75,7 @@ class Relay:
             for file in self._files.values():
                 file.flush()
         elif self._parts:
-            with self._lock:
+            with self.lock:
                 self._send()
 
     def begin(self, serial: int) -> None:
@@ -89,18 +89,25 @@ class Relay:
 
     def close(self) -> None:
         """The session is over: end the thread that flushes late output."""
-        with self._lock:
+        with self.lock:
             self._closed = True
             if self._wake.locked():
                 self._wake.release()
-        if self._timer is not None:
-            self._timer.join(1)  # second; it has at most one last text to flush, to a channel that is closed
+        if self.timer is not None:
+            self.timer.join(1)  # second; it has at most one last text to flush, to a channel that is closed
 
     def become_plain(self) -> None:
         """In a forked child, whose parent keeps the channel: write to descriptors 1 and 2."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._parts = []
         self._files = {"out": plain_file(1), "err": plain_file(2)}
+
+    def become(self, channel: wire.Channel) -> None:
+        """In a copy of this process, which has a channel of its own: no other thread is there."""
+        self._channel = channel
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self.timer = None
 
     def _send(self) -> None:
         if not self._parts:
@@ -116,9 +123,9 @@ class Relay:
                 self._channel.send(header, plain.text(text[start : start + _PIECE_CHARS]))
 
     def _set_timer(self) -> None:
-        if self._timer is None:
-            self._timer = threading.Thread(target=self._flush_late, name="nrepl-py output", daemon=True)
-            self._timer.start()
+        if self.timer is None:
+            self.timer = threading.Thread(target=self._flush_late, name="nrepl-py output", daemon=True)
+            self.timer.start()
         if self._wake.locked():
             self._wake.release()
 
@@ -255,6 +262,11 @@ class Input(io.TextIOBase):
             with self._condition:
                 self._text, self._ends = "", 0
                 self._condition.notify_all()
+
+    def become(self) -> None:
+        """In a copy of this process, where nobody waits."""
+        self._condition = threading.Condition()
+        self._text, self._ends, self._waiting = "", 0, 0
 
     def end(self) -> None:
         """The eval ended: whoever still waits gets end of file."""

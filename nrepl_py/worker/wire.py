@@ -12,6 +12,7 @@ Router → worker, control (key `do`):
   setup     first of all: cwd, python-path, preload, lent, rlimits, start; answered by `ready`   blobs: env (JSON)
   run       serial, code, and of `RUN` below what differs from it
   stdio     fresh descriptors for 1 and 2, attached to the frame's first byte by SCM_RIGHTS
+  clone     force; fork a copy that takes the six descriptors that come along: see `clone.py`
 Router → worker, side:
   feed      serial                                                         blobs: text ("" = EOF)
   ask       number, what                                                   blobs: fields (JSON)
@@ -179,4 +180,4 @@ class Channel:
         os.close(self.sock.detach())
 
 
-_ANCILLARY = socket.CMSG_SPACE(2 * struct.calcsize("i"))
+_ANCILLARY = socket.CMSG_SPACE(6 * struct.calcsize("i"))

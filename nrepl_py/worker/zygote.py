@@ -1,11 +1,15 @@
 """The warm parent: one process per interpreter that has everything imported and forks sessions.
 
 The router asks over a SEQPACKET socket, one JSON datagram each:
-  router → zygote   {"do": "fork", "number": N} with six descriptors: control, side, stdin, out, err, word;
-                    and `confine`, where the session is to be confined (`sandbox/session.py`)
+  router → zygote   {"do": "fork", "number": N} with seven descriptors: control, side, stdin, out, err, word, and
+                    one for its init, if it has one; `confine`, where it is to be confined (`sandbox/session.py`)
+                    {"do": "adopt", "number": N} with the pidfd of a clone whose worker has no init
   zygote → router   {"say": "ready"} · {"say": "failed", "error": TEXT} once, after start
                     {"say": "forked", "number": N} with the worker's pidfd and, if confined, its init's
-                    {"say": "ended", "number": N, "status": RAW} how a confined worker ended, from its init
+                    {"say": "adopted", "number": N} · {"say": "unknown", "number": N} it is no child of the one asked
+                    {"say": "marked", "number": N} what that member has started will end with it
+                    {"say": "left", "number": N, "status": RAW} how one of several members ended, from their init
+                    {"say": "ended", "number": N, "status": RAW} and how the last one did, which ends the init
                     {"say": "exited", "number": N, "status": RAW}: it is gone, or its init is
 A session's whole process group dies with its leader, or with its init; all sessions die with the zygote,
 and the zygote with the router.
@@ -25,6 +29,8 @@ import sys
 from functools import partial
 from typing import Any, Dict, List, Tuple
 
+from .lineage import adopt_orphans, die_with_parent
+
 _PREIMPORT = (
     "ast", "asyncio", "cmd", "concurrent.futures", "contextvars", "ctypes", "dataclasses", "functools", "inspect",
     "json", "linecache", "logging", "math", "random", "re", "resource", "subprocess", "tempfile", "threading",
@@ -32,20 +38,7 @@ _PREIMPORT = (
     "types", "typing", "uuid", "warnings",
 )  # fmt: skip
 # What most sessions import sooner or later: read once, shared by all.
-_DESCRIPTORS = 6
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
-    """Ask the kernel to kill this process when its parent ends; 0 takes that back (Linux)."""
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
-    if os.getppid() != parent:  # it ended meanwhile
-        os._exit(1)
+_DESCRIPTORS = 7
 
 
 def guard(control: int) -> None:
@@ -93,7 +86,7 @@ def serve(sock: socket.socket) -> None:
         run_site()
         for name in (*_PREIMPORT, *request["preload"]):
             __import__(name)
-        from . import display, evaluate, failure, hooks, lend, main, plain, process, stdio, wire  # noqa: F401
+        from . import clone, display, evaluate, failure, hooks, lend, main, plain, process, stdio, wire  # noqa: F401
 
         process.find_fflush()
         if request["confined"]:
@@ -105,50 +98,47 @@ def serve(sock: socket.socket) -> None:
         return
     # From here on the end of the socket tells of the router's, and leaves time to kill whole groups.
     die_with_parent(0)
+    adopt_orphans()  # so that clones come to us
     gc.collect()
     gc.freeze()
+    clone.in_zygote()
     _Zygote(sock).loop()
 
 
 class _Zygote:
     def __init__(self, sock: socket.socket) -> None:
+        from ..sandbox import members
+
         self._sock = sock
-        self._children: Dict[int, int] = {}
-        """The number of each child, by pid."""
-        self._wake, self._woken = os.pipe()
-        for fd in (self._wake, self._woken):
-            os.set_blocking(fd, False)
-        signal.set_wakeup_fd(self._woken)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._children = members.Members(self._ended)
 
     def loop(self) -> None:
         _send(self._sock, {"say": "ready"})
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
+        poll.register(self._children.wake, select.POLLIN)
         try:
             while True:
                 for fd, _ in poll.poll():
-                    if fd == self._wake:
-                        os.read(self._wake, 4096)
-                        self._reap()
+                    if fd == self._children.wake:
+                        self._children.reap()
                     else:
-                        self._fork(*_receive(self._sock))
+                        self._asked(*_receive(self._sock))
         except (EOFError, OSError):
-            for pid in self._children:
+            for pid in self._children.numbers:
                 _kill_group(pid)
 
-    def _reap(self) -> None:
-        while self._children:
-            # Looked at before it is reaped: its number, and so its group's, is not given away yet.
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if found is None:
-                return
-            _kill_group(found.si_pid)
-            _, status = os.waitpid(found.si_pid, 0)
-            number = self._children.pop(found.si_pid, None)
-            if number is not None:
-                _send(self._sock, {"say": "exited", "number": number, "status": status})
+    def _asked(self, request: Dict[str, Any], descriptors: List[int]) -> None:
+        if request["do"] == "fork":
+            self._fork(request, descriptors)
+        else:
+            adopted = self._children.adopt(descriptors[0], request["number"])
+            self._tell(request["number"], {"say": "adopted" if adopted else "unknown"})
+            os.close(descriptors[0])
+
+    def _ended(self, pid: int, number: int, status: int) -> None:
+        _kill_group(pid)
+        self._tell(number, {"say": "exited", "status": status})
 
     def _fork(self, request: Dict[str, Any], descriptors: List[int]) -> None:
         number, confine, parent = request["number"], request["confine"] or {}, os.getpid()
@@ -160,11 +150,13 @@ class _Zygote:
         pid = session.fork(confine) if namespaced else os.fork()
         if pid == 0:
             try:
+                router = descriptors.pop()
                 self._become_session(descriptors)
                 if namespaced:
-                    tell = partial(self._tell, number)
                     os.close(ours)
-                    session.init(confine, partial(self._serve, descriptors), tell, [*descriptors[:2], descriptors[5]])
+                    serve, keep = partial(self._serve, descriptors), [*descriptors[:2], descriptors[5]]
+                    session.init(confine, serve, self._tell, keep, socket.socket(fileno=router), number)
+                os.close(router)
                 os.setsid()
                 die_with_parent()
                 if os.getppid() != parent:
@@ -179,7 +171,7 @@ class _Zygote:
                 os._exit(1)
             finally:
                 os._exit(0)
-        self._children[pid] = number
+        self._children.numbers[pid] = number
         for fd in descriptors:
             os.close(fd)
         if namespaced:
@@ -193,11 +185,8 @@ class _Zygote:
         _send(self._sock, dict(message, number=number), *descriptors)
 
     def _become_session(self, descriptors: List[int]) -> None:
-        """In the child: forget the zygote's signals and take the session's descriptors as our own."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for fd in (self._wake, self._woken):
-            os.close(fd)
+        """In the child: forget the zygote's children and take the session's descriptors as our own."""
+        self._children.forget()
         for target, fd in enumerate(descriptors[2:5]):
             os.dup2(fd, target)
             os.close(fd)

@@ -204,6 +204,8 @@ def confinement(peers: Peers, scale: float) -> list[Row]:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     peered = [fork, bubblewrap] if shutil.which("bwrap") else [fork]
+    if bubblewrap not in peered:
+        print("bubblewrap is not installed (bwrap): no row for it", file=sys.stderr)
     actions = [lambda: clone(confined), lambda: clone(plain), *peered]
     alternate(3, *actions)
     ours, none, bare, *wrapped = alternate(int(30 * scale) + 1, *actions)

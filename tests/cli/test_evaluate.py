@@ -125,3 +125,17 @@ def test_a_directory_that_a_confined_session_may_not_have_is_said(served: Shell)
     assert run.stdout == "2\n"
     assert "holds the home directory" in run.stderr
     assert "works elsewhere" in run.stderr
+
+
+def test_a_timeout_that_kills(shell: Shell) -> None:
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
+    result = shell.run("eval", "--timeout", "1", "--kill-after", "0.1", code)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "nrepl-py: session restarted\n"
+
+
+def test_a_crash_is_explained(shell: Shell) -> None:
+    result = shell.run("eval", "import ctypes; ctypes.string_at(0)")
+    assert result.returncode == 1
+    assert "Segmentation fault" in result.stderr
+    assert result.stderr.endswith("nrepl-py: session died (signal SIGSEGV)\n")

@@ -35,6 +35,31 @@ def test_interrupt(served: Shell) -> None:
     served.run("close", "busy")
 
 
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True)\nwhile True: pass"
+
+
+def test_what_ignores_interrupts(served: Shell) -> None:
+    running = served.start("eval", "--session", "deaf", DEAF)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "deaf\n"
+    result = served.run("interrupt", "deaf", "--kill-after", "0.1")
+    assert (result.returncode, result.stderr) == (0, "")
+    _, err = running.communicate(timeout=PATIENCE)
+    assert (running.returncode, err) == (130, "nrepl-py: session restarted\n")
+    served.run("close", "deaf")
+
+
+def test_restart(served: Shell) -> None:
+    served.run("eval", "--session", "fresh", "x = 1")
+    assert served.run("restart", "fresh").returncode == 0
+    assert served.run("eval", "--session", "fresh", "'x' in globals()").stdout == "False\n"
+    (entry,) = json.loads(served.run("sessions", "--json").stdout)
+    assert entry["epoch"] == 2
+    served.run("close", "fresh")
+    gone = served.run("restart", "fresh")
+    assert (gone.returncode, gone.stderr.count("\n")) == (1, 1)
+
+
 def test_describe(served: Shell) -> None:
     described = json.loads(served.run("describe").stdout)
     assert "eval" in described["ops"]

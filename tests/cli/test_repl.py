@@ -22,6 +22,10 @@ def test_a_pipe_feeds_input(shell: Shell) -> None:
     assert "'typed'" in shell.run("repl", stdin="input()\ntyped\n").stdout
 
 
+def test_restart(shell: Shell) -> None:
+    assert shell.run("repl", stdin="x = 1\n%restart\n'x' in globals()\n").stdout == "False\n"
+
+
 def test_a_session_by_name(served: Shell) -> None:
     served.run("repl", "--session", "shared", stdin="y = 5\n")
     assert served.run("eval", "--session", "shared", "y").stdout == "5\n"
@@ -68,6 +72,23 @@ def test_ctrl_c_interrupts_and_the_session_lives(terminal: Any) -> None:
     terminal.expect(">>>")
     terminal.send("kept.upper()\r")
     terminal.expect("'KEPT'")
+
+
+def test_what_ignores_ctrl_c_is_left_and_the_session_restarted(terminal: Any) -> None:
+    terminal.send("import signal; ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)\r")
+    terminal.expect(">>>")
+    terminal.send("while print('o' + 'n') or True: __import__('time').sleep(1000)\r\r")
+    terminal.expect("on\r\n")
+    for said in (None, "%restart starts the session afresh", "left running; %restart ends it"):
+        terminal.send("\x03")
+        if said:
+            terminal.expect(said)
+    terminal.expect(">>>")
+    terminal.send("%restart\r")
+    terminal.expect("a fresh worker")
+    terminal.expect(">>>")
+    terminal.send("'ignored' in globals()\r")
+    terminal.expect("False\r\n")
 
 
 def test_input_and_passwords(terminal: Any) -> None:

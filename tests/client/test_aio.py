@@ -349,6 +349,30 @@ async def test_interrupt(session):
     assert "interrupt-id-mismatch" in (await session.interrupt("nothing"))["status"]
 
 
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True)\nwhile True: pass"
+
+
+async def test_what_ignores_interrupts_is_killed(session):
+    stream = session.stream(DEAF)
+    async for message in stream:
+        if "out" in message:
+            interrupting = asyncio.create_task(session.interrupt(stream.id, kill_after=0.1))
+    assert {"interrupted", "session-restarted"} <= set(message["status"])
+    assert (await interrupting)["stages"] == ["sigint", "kill"]
+    result = await session.eval(DEAF, timeout=1, kill_after=0.1)
+    assert {"timeout", "session-restarted"} <= result.status
+    assert not result.ok
+
+
+async def test_restart(session):
+    await session.eval("x = 1")
+    before = session.info["pid"]
+    reply = await session.restart()
+    assert reply["epoch"] == 2
+    assert session.info["pid"] not in (before, None)
+    assert (await session.eval("'x' in globals()")).value == "False"
+
+
 async def test_interrupt_of_a_fresh_session(client):
     stream = client.stream(LOOP)
     async for message in stream:

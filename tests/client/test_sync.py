@@ -101,6 +101,8 @@ def test_the_other_methods(s: Client, tmp_path: Path) -> None:
     assert s.lookup("greet")["doc"] == "Say hello."
     assert s.is_complete("if x:")["state"] == "incomplete"
     assert "session-idle" in s.interrupt()["status"]
+    assert "session-idle" in s.interrupt(kill_after=1)["status"]
+    assert s.restart()["epoch"] == 2
     assert "eval" in s.describe()["ops"]
     assert s.address.url.startswith("ws://127.0.0.1:")
 

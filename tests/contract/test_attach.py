@@ -50,7 +50,8 @@ def test_since_0_is_the_whole_stream(any_session: Session, other: Peer) -> None:
     assert replayed[-1]["event"] == "clients"
     assert replayed[-1]["count"] == 2
     assert reply == reply | {
-        "session": any_session.id, "first-seq": 1, "epoch": 1, "running": None, "queued": 0, "waiting-for-input": False,
+        "session": any_session.id, "first-seq": 1, "epoch": 1, "running": None, "queued": 0, "open": [],
+        "waiting-for-input": False,
         "status": ["done"],
     }  # fmt: skip
 

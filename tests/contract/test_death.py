@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from tests.contract.conftest import Address
 from tests.contract.driver import PATIENCE, Peer, Session
 
 
@@ -45,9 +46,71 @@ def test_the_next_eval_gets_a_fresh_worker(session: Session) -> None:
     assert run.messages[0]["seq"] > 5
 
 
-def test_a_crash_explains_itself(session: Session) -> None:
-    cause = session.eval("import ctypes; ctypes.string_at(0)").last["cause"]
-    assert "Segmentation fault" in cause["last-stderr"]
+@pytest.mark.parametrize(
+    ("code", "signal", "words"),
+    [
+        ("def bad():\n    import ctypes; ctypes.string_at(0)\nbad()", "SIGSEGV", "Segmentation fault"),
+        ("def bad():\n    import os; os.abort()\nbad()", "SIGABRT", "Aborted"),
+        (  # the C stack overflows: a small one, since from 3.12 on the interpreter counts C calls too
+            "import ctypes, resource, sys\nresource.setrlimit(resource.RLIMIT_STACK, (1 << 19, 1 << 19))\n"
+            "f = ctypes.CFUNCTYPE(None)\n@f\ndef bad(): bad()\nsys.setrecursionlimit(10**8); bad()",
+            "SIGSEGV",
+            "Segmentation fault",
+        ),
+    ],
+)
+def test_a_crash_explains_itself(killable: Session, code: str, signal: str, words: str) -> None:
+    killable.ok("import os; os.write(2, b'of the user'); None")
+    run = killable.eval(code)
+    cause = run.last["cause"]
+    assert (cause["kind"], cause["signal"]) == ("signal", signal)
+    assert words in cause["trace"]
+    assert "in bad" in cause["trace"]
+    assert cause["last-stderr"] == "of the user"
+    assert run.err == ""
+
+
+def test_the_users_own_faulthandler_is_the_users(killable: Session) -> None:
+    run = killable.eval("import faulthandler; faulthandler.enable()\nimport ctypes; ctypes.string_at(0)")
+    assert "Segmentation fault" in run.err
+    assert "Segmentation fault" in run.last["cause"]["last-stderr"]
+    assert "trace" not in run.last["cause"]
+
+
+def test_a_childs_crash_is_the_childs(killable: Session) -> None:
+    run = killable.eval(
+        "import os, ctypes\npid = os.fork()\nif not pid: ctypes.string_at(0)\nos.waitpid(pid, 0)[1] & 127"
+    )
+    assert run.value == "11"
+    assert "Segmentation fault" in run.err
+    cause = killable.eval("os.kill(os.getpid(), 9); import time; time.sleep(1000)").last["cause"]
+    assert "trace" not in cause
+
+
+def test_a_bound_gone_beyond_is_named(killable_server: Address) -> None:
+    peer = Peer.open(url=killable_server.url, token=killable_server.token)
+    session = Session(peer, limits={"cpu-seconds": 1})
+    cause = session.eval("while True: pass").last["cause"]
+    assert cause == {"kind": "limit", "signal": "SIGXCPU", "by": "cpu-seconds"}
+    code = "import os, signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGXFSZ)"
+    cause = session.eval(code).last["cause"]
+    assert cause == {"kind": "limit", "signal": "SIGXFSZ", "by": "file-bytes"}
+    assert session.ok("1").value == "1"
+    session.close()
+    peer.close()
+
+
+def test_a_crash_loop_is_stopped_until_a_restart(session: Session) -> None:
+    for number in range(5):
+        run = session.eval("import os; os.write(2, b'why'); os._exit(3)")
+        assert "session-died" in run.last["status"]
+        assert session.peer.wait_for(event="died").get("crash-loop", False) is (number == 4)
+    reply = session.eval("1").last
+    assert reply["status"] == ["error", "start-failed", "done"]
+    assert "exit 3: why" in reply["message"]
+    assert "'restart'" in reply["message"]
+    assert session.request("restart").last["epoch"] == 6
+    assert session.ok("1").value == "1"
 
 
 def test_output_before_the_death_arrives(session: Session) -> None:

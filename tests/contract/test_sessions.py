@@ -84,6 +84,22 @@ def test_a_session_outlives_its_connection(any_server, any_peer: Peer) -> None: 
     any_peer.request("close", session=session.id)
 
 
+def test_a_session_that_nobody_uses_ends(any_peer: Peer) -> None:
+    session = Session(any_peer, idle=0.4)
+    session.ok("1")
+    event = any_peer.wait_for(event="culling")
+    assert event["seconds"] == pytest.approx(0.04)
+    event = any_peer.wait_for(event="closed")
+    assert (event["session"], event["cause"]) == (session.id, {"kind": "idle"})
+    assert session.eval("1").last["status"][:2] == ["error", "unknown-session"]
+
+
+def test_a_session_that_works_is_used(any_peer: Peer) -> None:
+    session = Session(any_peer, idle=0.1)
+    assert session.ok("import time; time.sleep(0.5); 'still here'").value == "'still here'"
+    any_peer.wait_for(event="closed")
+
+
 class TestSurroundings:
     def test_cwd(self, peer: Peer, tmp_path: Path) -> None:
         session = Session(peer, cwd=str(tmp_path))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nrepl_py.errors import NoCapacity, StartFailed
+from nrepl_py.errors import Busy, NoCapacity, NotSupported, StartFailed
 from nrepl_py.evaluators.base import Ask, Evaluator, Exited, Feed, Lost, Ref, Run, Said, Spec, WorkerEvent
 from nrepl_py.evaluators.frames import Answer, Failure, Finished, NeedInput, Output, Value
 from nrepl_py.evaluators.inprocess import InProcessEvaluator
@@ -197,6 +197,54 @@ async def test_no_capacity(watched: Watched) -> None:
     await watched.evaluator.start(Spec(Ref("room again", 1)))
 
 
+async def test_a_copy_is_a_worker_of_its_own(watched: Watched) -> None:
+    ref = await watched.session()
+    evaluator, copy = watched.evaluator, Ref("copy", 1)
+    await watched.ended(watched.run(ref, "x = [1]"))
+    if "clone" not in evaluator.capabilities:
+        with pytest.raises(NotSupported):
+            await evaluator.start(Spec(copy, origin=ref))
+        assert (await watched.ended(watched.run(ref, "x")))[-1].text == "[1]"
+        return
+    ready = await evaluator.start(Spec(copy, origin=ref))
+    assert ready.copied == {"threads": (), "children": 0, "sockets": 0, "files": 0}
+    await watched.ended(watched.run(copy, "x.append(2)"))
+    assert (await watched.ended(watched.run(ref, "x")))[-1].text == "[1]"
+    assert await evaluator.stop(ref, 1)
+    serial = watched.run(copy, "print('on')\nwhile True: pass")
+    await watched.until(lambda event: _about(event, serial))
+    assert evaluator.interrupt(copy, serial)
+    await watched.ended(serial)
+    assert (await watched.ended(watched.run(copy, "x")))[-1].text == "[1, 2]"
+    assert await evaluator.stop(copy, 1)
+    for one in (ref, copy):
+        assert [_is_end(event) for event in watched.said(one)].count(True) == 1
+        assert _is_end(watched.said(one)[-1])
+
+
+async def test_a_copy_that_cannot_be_says_why_and_nothing_else(watched: Watched) -> None:
+    ref = await watched.session()
+    evaluator = watched.evaluator
+    if "clone" not in evaluator.capabilities:
+        return
+    with pytest.raises(StartFailed, match="ended"):
+        await evaluator.start(Spec(Ref("a", 1), origin=Ref("nobody", 1)))
+    code = "import threading; threading.Thread(target=threading.Event().wait, daemon=True, name='mine').start()"
+    await watched.ended(watched.run(ref, code))
+    with pytest.raises(Busy, match="mine"):
+        await evaluator.start(Spec(Ref("b", 1), origin=ref))
+    copied = (await evaluator.start(Spec(Ref("c", 1), origin=ref, force=True))).copied
+    assert copied["threads"] == ("mine",)
+    serial = watched.run(ref, "print('on')\nwhile True: pass")
+    await watched.until(lambda event: _about(event, serial))
+    evaluator._start_seconds = 0.2  # type: ignore[attr-defined]
+    with pytest.raises(StartFailed, match="not ready"):
+        await evaluator.start(Spec(Ref("d", 1), origin=ref))
+    evaluator.interrupt(ref, serial)
+    await watched.ended(serial)
+    assert {event.ref.id for event in watched.events} == {"session"}
+
+
 async def test_a_failed_start_says_why_and_nothing_else(watched: Watched) -> None:
     for spec in (Spec(Ref("a", 1), python="/no/such/python"), Spec(Ref("b", 1), preload=("no_such_module_x",))):
         with pytest.raises(StartFailed, match="no_such_module_x|no/such/python|python"):
@@ -210,3 +258,19 @@ async def test_closing_ends_everything(watched: Watched) -> None:
     watched.run(refs[0], "while True: pass")
     await watched.evaluator.aclose()
     assert sorted(event.ref for event in watched.events if _is_end(event)) == refs
+
+
+async def test_what_interrupts_have_done_can_be_asked_while_the_end_is_told(watched: Watched) -> None:
+    ref = await watched.session()
+    serial = watched.run(
+        ref, "print('on')\nwhile True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
+    )
+    await watched.until(lambda event: _about(event, serial))
+    asked: list[tuple[str, ...]] = []
+    evaluator = watched.evaluator
+    evaluator.watch(lambda event: asked.append(evaluator.stages(ref, serial)) if _is_end(event) else None)
+    evaluator.interrupt(ref, serial)
+    while evaluator.stages(ref, serial) != ("sigint",):
+        await asyncio.sleep(0)
+    await evaluator.stop(ref, 0)
+    assert asked == [("sigint",)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from nrepl_py.errors import StartFailed
 from nrepl_py.evaluators.base import Exited, Ref, Run, Said, Spec
 from nrepl_py.evaluators.local import LocalEvaluator
 from nrepl_py.evaluators.zygotes import MAX_IDLE
+from nrepl_py.ops import Cause
 
 # Passes for an interpreter until it is to be a zygote; then it says what it likes.
 IMPOSTOR = """#!{python}
@@ -86,3 +88,22 @@ async def _turn() -> None:
     import asyncio
 
     await asyncio.sleep(0.001)
+
+
+async def test_a_zygote_that_ends_is_started_again_by_itself(evaluator: LocalEvaluator) -> None:
+    events: list[Any] = []
+    told = asyncio.Event()
+    evaluator.watch(lambda event: (events.append(event), told.set()) if isinstance(event, Exited) else None)
+    ready = await evaluator.start(Spec(Ref("a", 1)))
+    for again in (True, False):
+        ((kind, task),) = evaluator._zygotes._tasks.items()
+        zygote = await task
+        assert zygote._process is not None
+        if not again:
+            await evaluator.start(Spec(Ref("b", 1)))
+            told.clear()
+        zygote._process.kill()
+        await told.wait()
+        assert events[-1].cause == Cause(kind="killed", by="zygote")
+        assert (evaluator._zygotes._tasks[kind] is not task) == again, "not again and again"
+    assert (await evaluator.start(Spec(Ref("c", 1)))).pid != ready.pid

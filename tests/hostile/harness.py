@@ -10,15 +10,17 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,22 @@ class Witness:
         with suppress(Exception):
             self.session.close()
         self._peer.close()
+
+
+@contextmanager
+def another(victim: Victim, limits: Mapping[str, Any], *options: str) -> Iterator[tuple[Victim, Witness]]:
+    """A server like that one for one test alone, which may leave zygotes behind, and its witness."""
+    directory = Path(tempfile.mkdtemp())
+    other = Victim(directory, *options, tier=victim.tier, user=victim.user, **limits)
+    witness = Witness(other)
+    try:
+        yield other, witness
+        witness.answers()
+        assert other.complaints() == []
+    finally:
+        witness.close()
+        other.stop()
+        shutil.rmtree(directory)
 
 
 class Attack:
@@ -335,6 +353,14 @@ def last_statuses(peer: Peer, ids: list[str]) -> list[list[str]]:
         if "done" in message.get("status", ()):
             ended[message["id"]] = message["status"]
     return [ended[id] for id in ids]
+
+
+def dropped(peer: Peer, session: str, left: int = 0) -> None:
+    """Wait until that session has no more clients than these."""
+    deadline = time.monotonic() + 6 * PATIENCE
+    while [e["clients"] for e in peer.request("ls-sessions").last["sessions"] if e["id"] == session] != [left]:
+        assert time.monotonic() < deadline, "it was never dropped"
+        time.sleep(0.05)
 
 
 def frame(opcode: int, data: bytes, *, fin: bool = True, length: int | None = None, reserved: int = 0) -> bytes:

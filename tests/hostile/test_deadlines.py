@@ -11,10 +11,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
-from tests.contract.driver import Session
-from tests.hostile.harness import PATIENCE, Attack, Raw, frame, request, status
+from tests.contract.driver import Message, Session
+from tests.hostile.harness import PATIENCE, Attack, Raw, dropped, frame, request, status
 from tests.hostile.places import places
 
 PLACES = places("sandbox")
@@ -118,14 +116,13 @@ def test_ten_thousand_connections(attack: Attack) -> None:
         assert time.monotonic() < deadline, "the server does not recover"
 
 
-def deaf(attack: Attack) -> tuple[Raw, str]:
-    """A client that prints without end and reads nothing; and its session."""
+def deaf(attack: Attack, code: str = "while True: print('x' * 8000)") -> tuple[Raw, str]:
+    """A client that prints, without end unless told otherwise, and reads nothing; and its session."""
     raw = attack.upgraded()
     raw.send(frame(1, b'{"op":"clone","id":"c","name":"loud"}'))
     while (message := raw.message()).get("id") != "c":
         pass
     loud = message["new-session"]
-    code = "while True: print('x' * 8000)"
     raw.send(frame(1, json.dumps({"op": "eval", "id": "e", "session": loud, "code": code}).encode()))
     return raw, loud
 
@@ -134,10 +131,7 @@ def test_a_client_that_never_reads(attack: Attack) -> None:
     raw, loud = deaf(attack)
     attack.innocent_is_served()
     peer = attack.peer()
-    deadline = time.monotonic() + 6 * PATIENCE
-    while [e["clients"] for e in peer.request("ls-sessions").last["sessions"] if e["id"] == loud] != [0]:
-        assert time.monotonic() < deadline, "it was never dropped"
-        time.sleep(0.05)
+    dropped(peer, loud)
     attack.innocent_is_served()
     # Its session goes on, and belongs to whoever comes next.
     assert peer.request("interrupt", session=loud).last["status"] == ["done"]
@@ -147,12 +141,44 @@ def test_a_client_that_never_reads(attack: Attack) -> None:
         assert raw.close_code() == 4408
 
 
-@pytest.mark.xfail(strict=True, reason="`attach`, which resumes a session's stream, is not in this version")
 def test_a_client_that_was_dropped_resumes(attack: Attack) -> None:
+    """It reads nothing until it is dropped, then what had left before, then the rest: nothing is missing."""
+    lines = [f"{number} {'x' * 8000}\n" for number in range(1500)]  # more than the system's buffers and the outbox take
+    raw, loud = deaf(attack, "for number in range(1500): print(number, 'x' * 8000)")
     attack.innocent_is_served()
-    session = attack.session()
-    session.ok("1")
-    assert attack.peer().request("attach", session=session.id, since=0).last["status"] == ["done"]
+    peer = attack.peer()
+    dropped(peer, loud)
+    seen: list[Message] = []
+    with suppress(ConnectionError):
+        while (found := raw.frame())[0] != 8:
+            seen.append(json.loads(found[1]))
+    seen = [message for message in seen if "seq" in message]
+    id = peer.send("attach", session=loud, since=seen[-1]["seq"])
+    while (message := peer.receive()).get("id") != id or "seq" in message:
+        seen.append(message)
+    assert message["status"] == ["done"]
+    while not any("done" in message.get("status", ()) for message in seen):
+        seen.append(peer.receive())
+    assert [message["seq"] for message in seen] == list(range(seen[0]["seq"], seen[-1]["seq"] + 1))
+    assert "".join(message.get("out", "") for message in seen) == "".join(lines)
+    assert len([message for message in seen if "done" in message.get("status", ())]) == 1
+
+
+def test_observers_that_never_read(attack: Attack) -> None:
+    """They are dropped as soon as they have had their fill, and the one who asked misses nothing."""
+    peer = attack.peer()
+    loud = Session(peer, name="watched")
+    deaf_ones = [attack.upgraded() for _ in range(5)]
+    for raw in deaf_ones:
+        raw.send(frame(1, b'{"op":"attach","id":"a","session":"watched"}'))
+        assert raw.message()["status"] == ["done"]
+    attack.innocent_is_served()
+    assert loud.ok("for number in range(4000): print(number, 'x' * 8000)").out.count("\n") == 4000
+    attack.innocent_is_served()
+    dropped(peer, loud.id, left=1)
+    for raw in deaf_ones:
+        with suppress(ConnectionError):
+            assert raw.close_code() == 4408
 
 
 def test_disconnected_in_the_middle_of_an_eval(attack: Attack) -> None:

@@ -14,15 +14,15 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nrepl_py.server.main import MAX_DESCRIPTORS
 from tests.contract.driver import Session
-from tests.hostile.harness import PATIENCE, Attack, Victim, Witness
+from tests.hostile.harness import PATIENCE, Attack, Victim, another
 from tests.hostile.places import places
 
 PLACES = places("sandbox", "landlock")
@@ -335,6 +335,7 @@ WORKS = {
     "shell": "import os\nassert os.system('true') == 0",
     "pool": "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(2) as p: assert p.map(abs, [-1]) == [1]",
     "spawn": "import multiprocessing\nwith multiprocessing.get_context('spawn').Pool(1) as p: assert p.map(abs, [-1]) == [1]",
+    "forkserver": "import multiprocessing\nwith multiprocessing.get_context('forkserver').Pool(1) as p: assert p.map(abs, [-1]) == [1]",
     "manager": "import multiprocessing\nwith multiprocessing.Manager() as m: assert list(m.list([1])) == [1]",
     "executor": "import concurrent.futures\nwith concurrent.futures.ProcessPoolExecutor(1) as e: assert e.submit(abs, -1).result() == 1",
     "sqlite3": "import sqlite3\nwith sqlite3.connect('a.db') as c: c.execute('create table if not exists t(a)')",
@@ -346,16 +347,27 @@ WORKS = {
     "terminal": "import os, pty\nos.openpty()",
     "localhost": "import socket\ns = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())",
     "unix socket": "import socket\nsocket.socket(socket.AF_UNIX).bind('/tmp/s')",
+    "compiler": "import subprocess\nopen('/tmp/a.c', 'w').write('int main() {return 42;}')\nassert subprocess.run(['cc', '-o', '/tmp/a', '/tmp/a.c']).returncode == 0\nassert subprocess.run('/tmp/a').returncode == 42".replace(
+        "/tmp", "{home}"
+    ),
+    "udp": "import socket\na = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.bind(('127.0.0.1', 0)); a.sendto(b'x', a.getsockname()); assert a.recv(1) == b'x'",
     "git": "import subprocess\nassert subprocess.run(['git', 'init', '-q', '.'], capture_output=True).returncode == 0",
 }
-NOT_IN_LANDLOCK = {"manager", "localhost", "unix socket"}  # no socket of its own, and none of the machine's
+NOT_IN_LANDLOCK = {
+    "forkserver",
+    "manager",
+    "localhost",
+    "udp",
+    "unix socket",
+}  # no socket of its own, and none of the machine's
 
 
 @pytest.mark.parametrize("what", WORKS)
 def test_what_users_do_goes_on_working(victim: Victim, what: str) -> None:
     peer = victim.peer()
     session = Session(peer)
-    run = session.eval(WORKS[what])
+    home = session.ok("import os\nprint(os.path.expanduser('~'))").out.strip()
+    run = session.eval(WORKS[what].replace("{home}", home))
     fails = victim.tier == "landlock" and what in NOT_IN_LANDLOCK
     assert ("eval-error" in run.status) is fails, run.messages
     session.close()
@@ -472,7 +484,7 @@ def parent(pid: int) -> int:
 
 def test_the_end_of_a_zygote(victim: Victim) -> None:
     """Its sessions are told by whom they died; the next ones have a new zygote, without anybody's help."""
-    with another(victim) as (other, witness):
+    with another(victim, LIMITS) as (other, witness):
         peer = other.peer()
         kept = Session(peer, sandbox={"workspace": "fresh"})  # of another zygote than the witness'
         first = set(_children(other.process.pid))
@@ -497,7 +509,7 @@ def _children(pid: int) -> list[int]:
 
 def test_a_user_for_each_session(victim: Victim) -> None:
     """As root: a session that writes to nothing of the machine's has a user id of its own."""
-    with another(victim) as (other, witness):
+    with another(victim, LIMITS) as (other, witness):
         peer = other.peer()
         sessions = [Session(peer, sandbox={"workspace": "fresh"}) for _ in range(2)]
         users = [os.stat(f"/proc/{session.reply['info']['pid']}").st_uid for session in sessions]
@@ -541,25 +553,9 @@ sorted(found)
     assert tried(attack, code) == ["/dev/null", word, "pipe", "pipe", "socket", "socket"]
 
 
-@contextmanager
-def another(victim: Victim, *options: str, **limits: Any) -> Iterator[tuple[Victim, Witness]]:
-    """A server like that one for one test alone, which may leave zygotes behind, and its witness."""
-    directory = Path(tempfile.mkdtemp())
-    other = Victim(directory, *options, tier=victim.tier, user=victim.user, **(LIMITS | limits))
-    witness = Witness(other)
-    try:
-        yield other, witness
-        witness.answers()
-        assert other.complaints() == []
-    finally:
-        witness.close()
-        other.stop()
-        shutil.rmtree(directory)
-
-
 def test_an_environment_that_starts_programs(victim: Victim) -> None:
     """What the loader is told holds for the confined interpreter only, and not for what confines it."""
-    with another(victim) as (other, witness):
+    with another(victim, LIMITS) as (other, witness):
         home, peer = other.directory / "home", other.peer()
         for name, value in (("LD_DEBUG_OUTPUT", str(home / "outside")), ("LD_PRELOAD", str(home / "no.so"))):
             assert Session(peer, env={"LD_DEBUG": "libs", name: value}).ok("1 + 1").value == "2"
@@ -570,7 +566,7 @@ def test_an_environment_that_starts_programs(victim: Victim) -> None:
 
 def test_what_another_principal_may_name(victim: Victim) -> None:
     """Nothing of the owner's: no files, interpreters or variables, and it cannot find out what there is."""
-    with another(victim) as (other, witness):
+    with another(victim, LIMITS) as (other, witness):
         work, home, peer = other.directory / "work", other.directory / "home", other.peer(token=other.guest())
         for place in (work, home):
             (place / "secret").write_text("secret")
@@ -612,7 +608,7 @@ def test_another_principals_sessions(attack: Attack) -> None:
 
 def test_abstract_sockets_of_the_machine(victim: Victim) -> None:
     """They have no path, so only the network keeps them apart; who shares the machine's is kept from them anyway."""
-    with socket.socket(socket.AF_UNIX) as outside, another(victim, "--network", "host") as (other, witness):
+    with socket.socket(socket.AF_UNIX) as outside, another(victim, LIMITS, "--network", "host") as (other, witness):
         name = b"\0nrepl-" + secrets.token_hex(8).encode()
         outside.bind(name)
         outside.listen()
@@ -630,5 +626,67 @@ def test_abstract_sockets_of_the_machine(victim: Victim) -> None:
         )
         own = "import socket\none = socket.socket(socket.AF_UNIX); one.bind('\\0own'); one.listen()\nsocket.socket(socket.AF_UNIX).connect('\\0own')"
         assert ("eval-error" in session.eval(own).status) is (victim.tier == "landlock")
+        witness.answers()
+        peer.close()
+
+
+def test_devices_of_the_machine(attack: Attack) -> None:
+    """Disks, memory, virtual machines, microphones: none can be opened, whoever may outside."""
+    known = {"null", "zero", "full", "random", "urandom", "tty", "ptmx", "fd", "stdin", "stdout", "stderr"}
+    nodes = [str(path) for path in Path("/dev").rglob("*") if path.is_char_device() or path.is_block_device()]
+    nodes = [node for node in nodes if node.split("/")[2] not in {*known, "pts", "shm"}]
+    assert nodes
+    code = f"[node for node in {nodes!r} if outcome(os.open, node, 0) not in ('ENOENT', 'EACCES', 'EPERM', 'ENXIO')]"
+    assert tried(attack, code) == []
+
+
+def test_more_paths_than_can_be_told(victim: Victim) -> None:
+    """Refused, and nobody's end: they go to a zygote in one message."""
+    with another(victim, LIMITS) as (other, witness):
+        deep = other.directory / "work" / "/".join(["d" * 200] * 15)
+        deep.mkdir(parents=True)
+        for number in range(64):
+            (deep / str(number)).mkdir()
+        for path in (other.directory / "work").rglob("*") if other.user else ():
+            os.chown(path, other.user.uid, other.user.gid)  # type: ignore[union-attr]
+        peer = other.peer()
+        reply = peer.request("clone", sandbox={"read": [str(deep / str(number)) for number in range(64)]}).last
+        if victim.tier == "landlock":
+            assert reply["status"] == ["error", "start-failed", "done"], reply
+            assert "too many and too long" in reply["message"]
+        witness.answers()
+        assert Session(peer).ok("1").value == "1"
+        peer.close()
+
+
+def test_the_server_takes_all_descriptors_it_may(attack: Attack) -> None:
+    """A session takes six of them; and has a bound of its own."""
+
+    def bounds(pid: int) -> list[str]:
+        text = Path(f"/proc/{pid}/limits").read_text()
+        return next(line.split()[3:5] for line in text.splitlines() if line.startswith("Max open files"))
+
+    session = attack.session()
+    soft, hard = bounds(attack.victim.process.pid)
+    attack.innocent_is_served()
+    assert int(soft) == min(int(hard), MAX_DESCRIPTORS)
+    assert bounds(session.reply["info"]["pid"]) == [str(LIMITS["session_open_files"])] * 2
+
+
+def test_an_environment_that_eats_memory_as_it_starts(victim: Victim) -> None:
+    """What a virtual environment runs at its start may be a session's work: it has no more than a session."""
+    with another(victim, LIMITS) as (other, witness):
+        peer, work = other.peer(), other.directory / "work"
+        venv = f"import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'venv', '--without-pip', {str(work / 'v')!r}], check=True)"
+        site = work / "v" / "lib" / f"python3.{sys.version_info[1]}" / "site-packages" / "eat.pth"
+        session = Session(peer)
+        session.ok(
+            f"{venv}\nopen({str(site)!r}, 'w').write('import sys; eaten = bytearray(2 << 30); open(1, chr(119)).write(chr(33))')"
+        )
+        reply = peer.request("clone", python=str(work / "v" / "bin" / "python")).last
+        # `site` says what went wrong there and goes on.
+        assert "new-session" in reply, reply
+        session = Session(peer, python=str(work / "v" / "bin" / "python"))
+        assert session.ok("import sys\n'eaten' in vars(sys.modules['site'])").value == "False"
         witness.answers()
         peer.close()

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 PACKAGE = "nrepl_py.server"
 CORE = (
-    "log", "stream", "audience", "context", "ladder", "evals", "questions", "waiting", "life", "session", "registry",
-    "core", "handlers", "router",
+    "log", "stream", "audience", "context", "ladder", "evals", "questions", "waiting", "crashes", "idle", "life",
+    "session", "registry", "core", "handlers", "router",
 )  # fmt: skip
 
 
@@ -71,7 +71,12 @@ MUTANTS = [
         "if self.transient:\n            self.life = ",
         "if 0:\n            self.life = ",
     ),
-    Mutant("a restart takes what is under way", "life", 'later=self.life == "starting"', "later=False"),
+    Mutant(
+        "a restart takes what is under way",
+        "life",
+        'self.life == "starting" or (self.life == "stopping" and origin is not self._origin)',
+        "False",
+    ),
     Mutant("an eval is killed twice", "life", 'if self.life != "ready" or eval', "if eval"),
     Mutant(
         "a restart is answered again and again", "waiting", "self._now, self._later, []", "self._now, self._now, []"
@@ -87,6 +92,23 @@ MUTANTS = [
     Mutant("an interrupt kills nobody", "session", "join(asker, kill_after)", "join(asker)"),
     Mutant("the last deadline counts", "ladder", "at < self._kill_at", "at > self._kill_at"),
     Mutant("an interrupt that kills gives up", "ladder", "if kill_after is None:", "if True:"),
+    Mutant("an op does not keep a session", "core", "session.idle.touch()", "pass"),
+    Mutant("an eval's end does not keep a session", "session", "self.idle.touch()", "pass"),
+    Mutant("who leaves does not keep a session", "audience", "session.idle.touch()", "pass"),
+    Mutant("a session that works is culled", "life", "self.idle.look(at_work or (", "self.idle.look(False or ("),
+    Mutant("a session is culled before its clients' eyes", "life", "bool(self.stream.clients) and", "False and"),
+    Mutant("a session lives as long as it is looked at", "life", "not self.idle.whoever", "True"),
+    Mutant("a session is culled without a word", "idle", "self._warned = True\n", "return 0\n"),
+    Mutant("a notice is for all times", "idle", "self._warned = False\n\n    def look", "\n    def look"),
+    Mutant("the time is not set anew", "idle", "self._wait(left - self.notice)", "pass"),
+    Mutant("a session is never culled", "idle", "        return 0\n", "        self._wait(1)\n        return None\n"),
+    Mutant("the idle timer is left behind", "core", "session.idle.end()", "pass"),
+    Mutant("crashes are not counted", "crashes", "self._count += 1", "pass"),
+    Mutant("an eval proves nothing", "session", "self.crashes.proved()", "pass"),
+    Mutant("a loop goes on", "session", "self.crashes.check()", "pass"),
+    Mutant("a loop is for ever", "life", "self.crashes.forgive()", "pass"),
+    Mutant("a worker never proves itself by time", "crashes", "self._context.monotonic() < self._new_until", "True"),
+    Mutant("a loop is not said", "life", "if self.crashes.looping else {}", "if False else {}"),
     Mutant("the kill timer is left behind", "ladder", "if self._kill_at is not None:", "if 0:"),
     Mutant("an interrupt is never answered", "session", "eval.ladder.end(last)", "pass"),
     Mutant(
@@ -119,12 +141,14 @@ MUTANTS = [
     Mutant("a gap is not said", "stream", "self.gap = True", "pass"),
     Mutant(
         "who has caught up is not shown what follows",
-        "stream",
-        "            self._stream.attach(self.asker.connection)",
-        "            pass",
+        "audience",
+        "        session.stream.attach(asker.connection)\n    elif",
+        "        pass\n    elif",
     ),
     Mutant("attaching again shows it twice", "stream", "        stream.detach(asker.connection)\n", ""),
-    Mutant("who detaches is replayed to", "stream", "self.replays[connection].end()", "pass"),
+    Mutant("who leaves is replayed to", "stream", "self.replays[connection].end()", "pass"),
+    Mutant("who detaches misses what it asked for", "audience", "if replay is not None:", "if False:"),
+    Mutant("who detaches stays", "audience", "if caught_up and stays:", "if caught_up:"),
     Mutant(
         "only one portion is sent",
         "router",

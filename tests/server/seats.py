@@ -18,6 +18,7 @@ class Seat:
     at: int
     live: bool
     gap: bool = False
+    leaves: bool = False
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Seats:
     taken: dict[tuple[str, int], Seat] = field(default_factory=dict)
     attaches: dict[str, Seat] = field(default_factory=dict)
     """Of the open requests that were not refused."""
+    later: dict[str, Seat] = field(default_factory=dict)
+    """Of those that ask to stay after a replay."""
     said: dict[tuple[str, int], Message] = field(default_factory=dict)
     count: dict[str, int] = field(default_factory=dict)
     """As each stream's last `clients` event had it."""
@@ -41,6 +44,23 @@ class Seats:
             self.count[session] = 1  # nobody is told of the one who made the session
         else:
             self.attaches[request] = seat
+
+    def stay(self, session: str, connection: int, request: str) -> bool:
+        """It attaches without `since`: where it has yet to be sent the log, it stays after that."""
+        seat = self.taken.get((session, connection))
+        if seat is None or seat.live:
+            return False
+        seat.leaves = False
+        self.later[request] = seat
+        return True
+
+    def detach(self, session: str, connection: int) -> None:
+        """It leaves: at once, or after what it has yet to be sent."""
+        seat = self.taken.get((session, connection))
+        if seat is not None and not seat.live:
+            seat.leaves = True
+        else:
+            self.leave(connection, session)
 
     def leave(self, connection: int, session: str | None = None) -> None:
         """It detaches, or is gone for good."""
@@ -69,8 +89,10 @@ class Seats:
         self.live.setdefault((session, seq), set()).add(connection)
         return True
 
-    def answer(self, reply: Message) -> None:
-        """A reply to an `attach`, or to something else."""
+    def answer(self, reply: Message, last: int) -> None:
+        """A reply to an `attach`, or to something else; `last` is the number of what was said before."""
+        later = self.later.pop(reply["id"], None)
+        assert later is None or (reply["last-seq"], reply["status"]) == (later.at, ["done"])
         seat = self.attaches.pop(reply["id"], None)
         if seat is None:
             return
@@ -78,6 +100,9 @@ class Seats:
         assert ("replay-gap" in reply["status"]) == seat.gap
         if self.taken.get((seat.session, seat.connection)) is seat:
             seat.live = True
+            assert seat.at == last, f"{seat} was told that it had caught up with {last}"
+            if seat.leaves:
+                self.leave(seat.connection, seat.session)
 
     def check(self, session: str, last: int, *, closed: bool, leaving: set[int]) -> None:
         """Everyone in the front has all there is, and the count is right."""

@@ -44,7 +44,7 @@ def prints(bench: Bench, serial: int = 1, text: str = "x") -> list[dict[str, Any
 def test_live_only(bench: Bench) -> None:
     reply, event = attach(bench, id="a")
     assert reply == {
-        "id": "a", "session": bench.session, "first-seq": 1, "last-seq": 1, "epoch": 1, "running": None, "queued": 0,
+        "id": "a", "session": bench.session, "first-seq": 1, "last-seq": 1, "epoch": 1, "running": None, "queued": 0, "open": [],
         "waiting-for-input": False, "status": ["done"],
     }  # fmt: skip
     clients = [{"number": 1, "name": None}, {"number": 2, "name": None}]
@@ -76,6 +76,7 @@ def test_it_says_what_runs(bench: Bench) -> None:
     bench.says(NeedInput(serial=1, prompt="? "))
     reply, _ = attach(bench)
     assert (reply["running"], reply["queued"], reply["waiting-for-input"]) == ("e", 1, True)
+    assert reply["open"] == ["e", "f"]
 
 
 def test_a_long_replay_is_sent_in_portions_and_in_turn() -> None:
@@ -123,17 +124,40 @@ def test_a_number_never_reached(bench: Bench, since: int) -> None:
 def test_a_second_attach_replaces_the_first(bench: Bench) -> None:
     bench.eval("e")
     attach(bench, id="a", since=0)
-    assert status(attach(bench, id="b", since=1)) == [("a", ["done"])]
-    assert status(attach(bench, id="c")) == [("b", ["done"]), ("c", ["done"])]
-    assert room(bench) == []
+    assert status(attach(bench, id="b", since=2)) == [("a", ["done"])]
+    room(bench)
+    assert sent(bench, 2) == [3, "b"]
     prints(bench)
     assert sent(bench, 2) == [4]
 
 
-def test_detaching_ends_a_replay_and_tells_the_others(bench: Bench) -> None:
+def test_to_stay_or_not_to_stay_is_answered_after_a_replay(bench: Bench) -> None:
+    attach(bench, id="a", since=1)
+    bench.eval("e", connection=2)
+    for number, op in enumerate(("attach", "detach", "detach", "attach")):
+        assert bench.ask(op, 2, session=bench.session, id=f"{number}") == []
+    room(bench)
+    assert sent(bench, 2) == [2, 3, "a", "0", "1", "2", "3"]
+    prints(bench)
+    assert sent(bench, 2) == [4]
+
+
+def test_who_detaches_during_a_replay_misses_nothing_it_asked_for(bench: Bench) -> None:
     attach(bench, id="a", since=0)
+    bench.eval("e", connection=2)
     bench.ask("detach", 2, session=bench.session, id="d")
-    assert sent(bench, 2) == ["a", "d"]
+    bench.ends(1)
+    room(bench)
+    assert sent(bench, 2) == [1, 2, 3, 4, "a", "d"]
+    assert sent(bench, 1) == [5]
+    bench.eval("f")
+    assert sent(bench, 2) == []
+
+
+def test_detaching_tells_the_others(bench: Bench) -> None:
+    attach(bench)
+    bench.ask("detach", 2, session=bench.session, id="d")
+    assert sent(bench, 2) == ["d"]
     assert sent(bench, 1) == [3]
     assert bench.of(do.Send)[1].message["count"] == 1
     assert status(bench.ask("detach", 2, session=bench.session, id="again")) == [("again", ["done"])]

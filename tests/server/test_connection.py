@@ -502,6 +502,71 @@ async def test_requests_without_end_and_nobody_to_read_the_replies() -> None:
         assert 1 << 20 < peak < 3 << 20
 
 
+async def test_a_replay_larger_than_the_outbox_is_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an outbox and a portion: it never makes a connection full, nor keeps it from anything else."""
+    limits = {"outbox_bytes": 1 << 20, "log_bytes": 64 << 20, "stall_seconds": 60}
+    full: list[bool] = []
+    async with make_server(limits=limits) as server, dial(server) as asker:
+        session = (await ask(asker, {"op": "clone", "id": "c"}))["new-session"]
+        last = (await ask(asker, {"op": "eval", "id": "e", "session": session, "code": "print 500"}))["seq"]
+        monkeypatch.setattr(server, "congested", lambda connection, is_full: full.append(is_full))
+        async with dial(server, max_queue=1) as client:
+            connection = server._open[max(server._open)]
+            await tell(client, {"op": "attach", "id": "a", "session": session, "since": 0})
+            async with asyncio.timeout(20):
+                while connection.waiting < 1 << 19:
+                    await asyncio.sleep(0)
+                await tell(client, {"op": "describe", "id": "d"})
+                seen, peak = [], 0
+                async for text in client:
+                    peak = max(peak, connection.waiting)
+                    seen.append(json.loads(text))
+                    if seen[-1].get("id") == "a":
+                        break
+            assert [message["seq"] for message in seen if "seq" in message] == list(range(1, last + 2))
+            assert sum(len(message.get("out", "")) for message in seen) == 500 * (64 << 10)
+            assert "d" in [message.get("id") for message in seen[:-100]], "what else it asks waits for it all"
+            assert peak < 1 << 20
+            assert full == []
+
+
+async def test_who_attaches_and_does_not_read_is_dropped_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.2)
+    limits = {"outbox_bytes": 1 << 20, "log_bytes": 64 << 20, "stall_seconds": 0.3, "ping_seconds": 0.1}
+    async with make_server(limits=limits) as server, dial(server) as asker:
+        session = (await ask(asker, {"op": "clone", "id": "c"}))["new-session"]
+        await ask(asker, {"op": "eval", "id": "e", "session": session, "code": "print 500"})
+        async with upgraded(server) as (reader, writer):
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+            connection = server._open[max(server._open)]
+            writer.write(frame(1, json.dumps({"op": "attach", "id": "a", "session": session, "since": 0}).encode()))
+            async with asyncio.timeout(10):
+                while connection.open:
+                    await asyncio.sleep(0.01)
+            reader._transport.resume_reading()  # type: ignore[attr-defined]
+            assert await close_code(reader) == 4408
+
+
+async def test_an_observer_that_does_not_read_is_dropped_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.2)
+    limits = {"outbox_bytes": 1 << 20, "log_bytes": 64 << 20}
+    async with make_server(limits=limits) as server, dial(server) as asker:
+        session = (await ask(asker, {"op": "clone", "id": "c"}))["new-session"]
+        async with upgraded(server) as (reader, writer):
+            connection = server._open[max(server._open)]
+            writer.write(frame(1, json.dumps({"op": "attach", "id": "a", "session": session}).encode()))
+            await read_frame(reader)
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+            async with asyncio.timeout(20):
+                done = await ask(asker, {"op": "eval", "id": "e", "session": session, "code": "print 500"})
+                while connection.open:
+                    await asyncio.sleep(0.01)
+            # What it missed it finds by its last number.
+            async with dial(server) as again:
+                reply = await ask(again, {"op": "attach", "id": "a", "session": session, "since": done["seq"] - 10})
+                assert reply["status"] == ["done"]
+
+
 # -- senders that send too fast -------------------------------------------------------------------
 
 

@@ -521,7 +521,8 @@ def test_a_restart_that_fails_refuses_what_waited(bench: Bench) -> None:
     messages = bench.note(bench.router.start_failed(bench.ref, NoCapacity("full")))
     refused = ["error", "no-capacity", "done"]
     assert status(messages) == [("a", refused), ("b", refused)]
-    assert all("seq" not in message for message in messages)
+    assert ["seq" in message for message in messages] == [False, False, True]
+    assert (messages[2]["event"], messages[2]["cause"]["by"]) == ("died", "start")
     bench.eval("a")
     assert [start.spec.ref.epoch for start in bench.of(do.Start)] == [3]
 
@@ -578,6 +579,62 @@ def test_a_restart_while_one_starts_is_good_for_the_next(bench: Bench) -> None:
     bench.dies(kind="killed")
     event, reply = bench.note(bench.router.started(bench.ref, READY))
     assert (event["epoch"], reply["id"], reply["epoch"]) == (3, "s", 3)
+
+
+def test_a_crash_loop_is_stopped_until_a_restart() -> None:
+    bench = Bench(Limits(max_crashes_in_a_row=3)).clone()
+    for epoch in (1, 2, 3):
+        bench.eval(f"e{epoch}")
+        if epoch > 1:
+            bench.note(bench.router.started(bench.ref, READY))
+        event = bench.dies(last_stderr="boom")[-1]
+        assert (event["event"], event.get("crash-loop", False)) == ("died", epoch == 3)
+    (reply,) = bench.eval("more")
+    assert reply["status"] == ["error", "start-failed", "done"]
+    assert "3 times in a row" in reply["message"]
+    assert "boom" in reply["message"]
+    assert "'restart'" in reply["message"]
+    assert bench.of(do.Start) == []
+    bench.ask("restart", id="r", session=bench.session)
+    bench.note(bench.router.started(bench.ref, READY))
+    bench.dies()
+    bench.eval("more")
+    assert len(bench.of(do.Start)) == 1
+
+
+def test_starts_that_fail_are_a_loop_too(bench: Bench) -> None:
+    bench.dies()
+    for number in range(4):
+        bench.eval(f"e{number}")
+        event = bench.note(bench.router.start_failed(bench.ref, StartFailed("no module named x")))[-1]
+    assert event["crash-loop"]
+    assert "no module named x" in bench.eval("more")[0]["message"]
+
+
+def test_want_of_room_is_no_crash(bench: Bench) -> None:
+    bench.dies()
+    for number in range(9):
+        bench.eval(f"e{number}")
+        bench.note(bench.router.start_failed(bench.ref, NoCapacity("full")))
+    bench.eval("more")
+    assert len(bench.of(do.Start)) == 1
+
+
+def test_a_worker_proves_itself_by_an_eval_or_by_time() -> None:
+    now = [0.0]
+    bench = Bench(Limits(max_crashes_in_a_row=2, crash_seconds=10), monotonic=lambda: now[0]).clone()
+    for serial in range(1, 9):
+        bench.eval(f"e{serial}")
+        if serial > 1:
+            bench.note(bench.router.started(bench.ref, READY))
+        if serial % 2:
+            bench.ends(serial)
+        assert "crash-loop" not in bench.dies()[-1]
+    for serial in range(9, 12):
+        bench.eval(f"e{serial}")
+        bench.note(bench.router.started(bench.ref, READY))
+        now[0] += 10
+        assert "crash-loop" not in bench.dies()[-1]
 
 
 def test_a_dead_session_is_restarted(bench: Bench) -> None:

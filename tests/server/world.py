@@ -27,9 +27,12 @@ from .seats import Seats
 ANN = Principal("ann", frozenset({"eval"}))
 BOB = Principal("bob", frozenset({"eval"}))
 EYE = Principal("ann", frozenset({"observe"}))
+LOOKS = ("attach", "detach", "completions", "signature", "lookup", "is-complete")
+"""What who may only observe may ask for."""
 LIMITS = Limits(
     max_queue_evals=3, max_open_questions=2, max_sessions_per_principal=3, max_stdin_bytes=1024,
     log_bytes=12 << 10, outbox_bytes=16 << 10,
+    session_idle_seconds=40, cull_notice_seconds=2, max_crashes_in_a_row=2, crash_seconds=6,
 )  # fmt: skip
 
 
@@ -68,6 +71,19 @@ class Worker:
     running: int | None = None
     waits: bool = False
     questions: list[int] = field(default_factory=list)
+    up_at: float = 0.0
+    proved: bool = False
+
+
+@dataclass
+class Use:
+    """What the world knows of how a session was used."""
+
+    idle: float
+    own: bool
+    last: float
+    warned: bool = False
+    crashes: int = 0
 
 
 @dataclass
@@ -142,6 +158,9 @@ class World:
         """When each is due."""
         self.all_timers: list[do.TimerKey] = []
         self.requests: dict[str, Request] = {}
+        self.uses: dict[str, Use] = {}
+        self.idles: dict[str, float | None] = {}
+        """What each `clone` asked for."""
         self.sessions: dict[str, Any] = {}
         self.seen: dict[str, int] = {}
         self.serials: dict[tuple[str, int], str] = {}
@@ -181,7 +200,8 @@ class World:
         assert max(self.witness.ran.values(), default=1) == 1
         assert not any(session.evals for session in self.sessions.values())
         assert not any(session.transient for session in self.router._registry.by_id.values()), "it has nothing to run"
-        assert not {key for key in self.timers if key[0] not in ("hello", "tick")}
+        live = {("idle", session.id) for session in self.router._registry.by_id.values()}
+        assert not {key for key in self.timers if key[0] not in ("hello", "tick")} - live
         for ref, worker in self.workers.items():
             owner = self.router._registry.by_id.get(ref.id)
             wanted = owner is not None and owner.ref == ref
@@ -229,6 +249,9 @@ class World:
             self._leaves(connection)
 
     def _leaves(self, connection: int) -> None:
+        for session in self.sessions.values():
+            if connection in session.stream.clients:
+                self._used(session.id)
         del self.connections[connection]
         self.full.discard(connection)
         self.rooms.discard(connection)
@@ -250,14 +273,21 @@ class World:
     def _clone(self, n: int) -> None:
         connection = self._connection(n)
         if connection is not None:
-            self._ask(connection, "clone", name="main" if n % 5 == 4 else None)
+            idle = (None, None, 9, 0)[(n >> 3) % 4]
+            self._ask(connection, "clone", name="main" if n % 5 == 4 else None, idle=idle)
 
     def _eval(self, n: int) -> None:
         connection = self._connection(n)
         session = self._session(n >> 2)
         if connection is None or session is None or self.connections[connection] is None:
             return
-        self._ask(connection, "load-file" if n & 64 else "eval", session=session.id, **_bounds(n))
+        hopeless = session.life == "dead" and self.uses[session.id].crashes >= LIMITS.max_crashes_in_a_row
+        starts = len(self.workers)
+        id = self._ask(connection, "load-file" if n & 64 else "eval", session=session.id, **_bounds(n))
+        if session.life == "dead" and self._may(connection, session) and hopeless:
+            assert self.witness.outcome[connection, id][1] == "start-failed", "the loop goes on"
+        assert len(self.workers) == starts or not hopeless, "the loop goes on"
+        assert not hopeless or self.requests[id].answered
 
     def _eval_alone(self, n: int) -> None:
         connection = self._connection(n)
@@ -276,6 +306,7 @@ class World:
         if ids and connection is not None:
             message = {"op": "eval", "id": ids[n % len(ids)], "session": session.id, "code": "again"}
             self.asked[connection, message["id"]] += 1
+            self._used(session.id)
             said = self.router.received(connection, message)
             assert len(said) == 1, "accepted twice"
             send = said[0]
@@ -344,9 +375,9 @@ class World:
         valid = sees and (since is None or 0 <= since <= last)
         if valid:
             self.number += 1
-            self.seats.take(
-                session.id, connection, last if since is None else since, live=False, request=f"r{self.number}"
-            )
+            id, at = f"r{self.number}", last if since is None else since
+            if since is not None or not self.seats.stay(session.id, connection, id):
+                self.seats.take(session.id, connection, at, live=since is None, request=id)
             self.number -= 1
             if since is not None and self._may(connection, session):
                 self._take_over(connection, session)
@@ -365,7 +396,7 @@ class World:
         connection, session = self._connection(n), self._session(n >> 2)
         if connection is not None and session is not None:
             if self._sees(connection, session):
-                self.seats.leave(connection, session.id)
+                self.seats.detach(session.id, connection)
             self._ask(connection, "detach", session=session.id)
 
     def _room_comes(self, n: int) -> None:
@@ -405,6 +436,7 @@ class World:
             ref = starting[n % len(starting)]
             if n % 7 == 6:
                 self.workers[ref].gone = True
+                self._crashed(ref.id)
                 self._carry_out(self.router.start_failed(ref, StartFailed("no such interpreter")))
             elif n % 7 == 5:
                 # Its end may be told before its start.
@@ -412,6 +444,7 @@ class World:
                 self._carry_out(self.router.started(ref, Ready()))
             else:
                 self.workers[ref].up = True
+                self.workers[ref].up_at = self.now
                 self._carry_out(self.router.started(ref, Ready(python="3.11", executable="py", cwd="/")))
 
     def _worker_dies(self, n: int) -> None:
@@ -450,6 +483,7 @@ class World:
                 self.workers[ref].waits = True
             if end is not None:
                 self._ended(ref)
+                self._proved(ref)
         self._carry_out(self.router.worker(Said(ref, report)))
 
     def _worker_finishes(self, n: int) -> None:
@@ -475,6 +509,8 @@ class World:
     def _timer_fires(self, n: int) -> None:
         """One that is due, or one that was cancelled just as it fired: that one must do nothing."""
         due = sorted(self.timers, key=str)
+        if n & 64:  # the rarest ones, of which there is most to say
+            due = [key for key in due if key[0] in ("kill", "idle")] or due
         if n % 4 == 3 and self.all_timers:
             key = self.all_timers[n % len(self.all_timers)]
         elif due:
@@ -497,9 +533,23 @@ class World:
                 request.must_say_timeout |= request.timed_out and not request.killed
                 request.killed = True
         before = len(self.sent)
+        wanted = self._idle_fires(str(key[1])) if key[0] == "idle" and live else None
         self._carry_out(self.router.timer(key))
         self.may_stop_early = False
+        assert wanted is None or wanted == self.witness.lives[str(key[1])][-1], f"idle for long, and not {wanted}"
         assert live or len(self.sent) == before, f"{key} was cancelled, yet it said something"
+
+    def _idle_fires(self, id: str) -> str | None:
+        """What must become of an idle session now."""
+        session, use = self.sessions[id], self.uses[id]
+        at_work = session.evals or session.life in ("starting", "stopping")
+        if at_work or (session.stream.clients and not use.own):
+            self._used(id)
+            return None
+        notice = min(LIMITS.cull_notice_seconds, use.idle / 10)
+        if self.now - use.last < use.idle - notice:
+            return None
+        return "closed" if use.warned else "culling"
 
     # -- helpers --------------------------------------------------------------------------------
 
@@ -533,11 +583,17 @@ class World:
         self.number += 1
         id = f"r{self.number}"
         kill_after = fields.get("kill-after")
+        fields = {name: value for name, value in fields.items() if value is not None or name != "idle"}
         request = Request(op, connection, fields.get("session"), self.number, target=target, kill_after=kill_after)
         self.requests[id] = request
         session = self.sessions.get(request.session or "")
+        if op == "clone":
+            self.idles[id] = fields.get("idle")
         if session is not None:
             request.asked_in = session.ref.epoch
+            if self._may(connection, session) or (self._sees(connection, session) and op in LOOKS):
+                self._used(session.id)
+                self.uses[session.id].crashes *= op != "restart"
         if session is not None and op in ("eval", "load-file"):
             to_come = session.life in ("dead", "stopping") or bool(session.waiting._later)
             request.epoch = session.ref.epoch + to_come
@@ -551,8 +607,26 @@ class World:
     def _die(self, ref: Ref) -> None:
         worker = self.workers[ref]
         worker.gone = True
+        if not worker.stopped:
+            if worker.up and (worker.proved or self.now >= worker.up_at + LIMITS.crash_seconds):
+                self.uses[ref.id].crashes = 0
+            else:
+                self._crashed(ref.id)
         cause = Cause(kind="oom" if ref.epoch % 2 else "exit", code=3, last_stderr="Killed")
         self._carry_out(self.router.worker((Exited if ref.epoch % 2 else Lost)(ref, cause)))
+
+    def _crashed(self, id: str) -> None:
+        if id in self.uses:
+            self.uses[id].crashes += 1
+
+    def _proved(self, ref: Ref) -> None:
+        if not self.workers[ref].stopped:
+            self.workers[ref].proved = True
+            self.uses[ref.id].crashes = 0
+
+    def _used(self, id: str) -> None:
+        self.uses[id].last = self.now
+        self.uses[id].warned = False
 
     def _ended(self, ref: Ref) -> None:
         self.workers[ref].running = None
@@ -561,6 +635,7 @@ class World:
     def _finish(self, ref: Ref, status: Any) -> None:
         serial = self.workers[ref].running or 0
         self._ended(ref)
+        self._proved(ref)
         self._carry_out(self.router.worker(Said(ref, Finished(serial=serial, end=End(status=status)))))
 
     def _answer(self, ref: Ref) -> None:
@@ -573,9 +648,14 @@ class World:
 
     def _carry_out(self, instructions: list[do.Instruction]) -> None:
         for session in self.router._registry.by_id.values():
-            if session.id not in self.sessions and not session.transient:
-                self.seats.take(session.id, session.waiting.clone.connection, 0, live=True)
-            self.sessions[session.id] = session
+            if session.id not in self.sessions:
+                self.sessions[session.id] = session
+                own = None
+                if not session.transient:
+                    clone = session.waiting.clone
+                    self.seats.take(session.id, clone.connection, 0, live=True)
+                    own = self.idles[clone.id]
+                self.uses[session.id] = Use(own if own is not None else 40, own is not None, self.now)
         self.seats.live.clear()
         self.ended_now: set[str] = set()
         self.claims: list[tuple[str, bool]] = []
@@ -615,6 +695,8 @@ class World:
             ):
                 assert asker in sent, f"{message} did not go to {asker}"
             self._check_reply(message)
+            if message.get("event") in ("culling", "closed", "died"):
+                self._check_event(session, message)
         assert self.seen.get(id, 0) == log.last_seq
         self.seats.check(id, log.last_seq, closed=session.life == "closed", leaving=self.dropped)
 
@@ -622,12 +704,35 @@ class World:
         request = self.requests.get(message.get("id", ""))
         return request.asker if request else None
 
+    def _check_event(self, session: Any, message: dict[str, Any]) -> None:
+        use = self.uses[session.id]
+        if message["event"] == "died":
+            loops = use.crashes >= LIMITS.max_crashes_in_a_row
+            assert message.get("crash-loop", False) == loops, f"{use.crashes} crashes"
+            return
+        culled = message["event"] == "culling" or message["cause"]["kind"] == "idle"
+        if not culled:
+            return
+        assert not session.evals, "it works"
+        assert use.own or not session.stream.clients, "somebody is there"
+        assert use.idle, "it is for ever"
+        ends = message["event"] == "closed"
+        assert use.warned == ends, "not said, or said twice"
+        notice = min(LIMITS.cull_notice_seconds, use.idle / 10)
+        assert self.now - use.last >= use.idle - (0 if ends else notice) - 0.01, "too early"
+        if not ends:
+            assert message["seconds"] == notice
+            use.warned = True
+
     def _check_bounds(self, session: Any) -> None:
         assert len(session.queue) <= LIMITS.max_queue_evals
         assert len(session.questions._open) <= LIMITS.max_open_questions
 
     def _check_workers(self) -> None:
-        """Whoever wants one killed is not forgotten, and nobody waits longer than the first of them."""
+        """Whoever wants one killed is not forgotten, and nobody waits longer than the first of them; and each session
+        has its time."""
+        for session in self.router._registry.by_id.values():
+            assert (("idle", session.id) in self.timers) == (not session.transient and self.uses[session.id].idle > 0)
         for session in self._ready():
             worker = self.workers[session.ref]
             assert worker.up, "ready, with a worker that is not"
@@ -662,6 +767,8 @@ class World:
             return
         request.answered = True
         request.refused = "error" in status
+        if "seq" in message and request.started and "session" in message:
+            self._used(message["session"])
         assert status[-1] == "done"
         assert status.count("done") == 1
         request.gave_up = "busy" in status or "session-idle" in status
@@ -695,7 +802,7 @@ class World:
         if "seq" in message and "done" in message.get("status", ()):
             self.ended_now.add(message["id"])
         if "seq" not in message:
-            self.seats.answer({"id": None} | message)
+            self.seats.answer({"id": None} | message, self.seen.get(message.get("session", ""), 0))
             self._check_reply(message)
         elif "session" not in message:
             request = self.requests[message["id"]]
@@ -822,7 +929,7 @@ _ACTIONS: list[Any] = [
     *[World._worker_finishes] * 4,
     *[World._worker_starts] * 3,
     *[World._interrupt] * 3,
-    *[World._timer_fires] * 2,
+    *[World._timer_fires] * 4,
     *[World._stdin] * 2,
     *[World._restart] * 2,
     *[World._worker_stops] * 2,

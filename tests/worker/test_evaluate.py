@@ -30,8 +30,8 @@ class Bench:
         return shown
 
     def close(self) -> None:
-        if self.evaluator._loop is not None:
-            self.evaluator._loop.close()
+        if self.evaluator.loop is not None:
+            self.evaluator.loop.close()
         os.close(self._word)
 
 

@@ -52,6 +52,9 @@ class Family:
         self._to_init: socket.socket | None = None
         self._bounds: Bounds | None = None
         self._group: Group | None = None
+        self._most_memory = 0
+        self._shared = False
+        """Whether there was ever more than one member."""
 
     @property
     def memory_bound(self) -> str:
@@ -70,6 +73,7 @@ class Family:
 
     def bound(self, bounds: Bounds, name: str, limits: Mapping[str, int], count: bool) -> None:
         """All members together; nothing of the user's runs yet. `count`: also how many processes there are."""
+        self._most_memory = limits["memory-bytes"]
         pids = [self._members[0].pid] if self._init < 0 else [processes.pid_of(self._init), self._members[0].pid]
         self._bounds, self._group = bounds, bounds.bound(name, pids, limits, count, self._out_of_memory)
 
@@ -79,6 +83,7 @@ class Family:
         if alive >= most:
             raise QuotaExceeded(f"clone: this session and its clones are {alive}, as many as there may be; close one")
         self._members.append(member)
+        self._shared = True
 
     async def adopt(self, member: Member, on_exit: Callable[[int], None]) -> None:
         """Have that process known for a member. Raises `StartFailed` where it is no orphan of this family's."""
@@ -100,8 +105,11 @@ class Family:
 
     def ran_out(self, member: Member) -> bool:
         """Whether there was not enough memory for it."""
-        alone = len(self._members) == 1 and self._group is not None and self._group.ran_out
-        return alone or member.starved
+        if member.starved or self._group is None:
+            return member.starved
+        # Where others have been, what ran out once may have been for them.
+        together = self._group.event < 0
+        return (together or not self._shared) and self._group.ran_out
 
     def leave(self, member: Member) -> None:
         """It has ended."""
@@ -121,12 +129,14 @@ class Family:
         """The kernel ends one of its processes: end that member, rather than leave half of it."""
         if self._group is None or not self._group.ran_out:
             return
-        if len(self._members) > 1:
+        worst = self._members[0]
+        if self._shared:
             ended = [member for member in self._members if member.pid and processes.has_ended(member.pidfd)]
-            worst = ended[0] if ended else max(self._members, key=lambda member: processes.memory_of_tree(member.pid))
+            used = {member.number: processes.memory_of_tree(member.pid) for member in self._members}
+            worst = ended[0] if ended else max(self._members, key=lambda member: used[member.number])
+            if not ended and used[worst.number] < self._most_memory // 2:
+                return  # it was for one that is gone, and what that had started is about to go
             worst.starved = True
-        else:
-            (worst,) = self._members
         self.kill(worst)
 
     def _close(self) -> None:

@@ -4,32 +4,16 @@ ordinary user. Whoever lies has no clone, and nobody else notices."""
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.contract.test_live_clone import copy, ended, pid_of
-from tests.hostile.harness import Attack, Victim
-from tests.hostile.test_sandbox import PLACES, tier
+from tests.hostile.harness import Attack
+from tests.hostile.places import places
 
+PLACES = places("sandbox", "landlock")
 LIMITS = {"start_seconds": 3, "stop_grace_seconds": 0.3, "max_family_sessions": 4, "session_memory_bytes": 1 << 29}
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module", params=PLACES, ids=lambda p: f"{p[0]}-{'self' if p[1] is None else 'user'}")
-def victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
-    tier, user = request.param
-    directory = Path(tempfile.mkdtemp())
-    for parent in (directory, *directory.parents[:2]) if user is not None else ():
-        parent.chmod(0o711)
-    victim = Victim(directory, "--sandbox", tier, user=user, **LIMITS)
-    victim.tier = tier  # type: ignore[attr-defined]
-    yield victim
-    victim.stop()
-    shutil.rmtree(directory)
 
 
 TAKE_OVER = """
@@ -129,7 +113,7 @@ def test_what_it_says_of_itself_is_not_believed(attack: Attack) -> None:
     info = copy(session).reply["info"]
     attack.innocent_is_served()
     assert info["pid"] != 1
-    assert info["sandbox"]["tier"] == tier(attack)
+    assert info["sandbox"]["tier"] == attack.tier
     assert info["left-behind"]["threads"] == []
 
 

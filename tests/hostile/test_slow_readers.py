@@ -14,7 +14,9 @@ import pytest
 
 from tests.contract.driver import Session
 from tests.hostile.harness import PATIENCE, Attack, Raw, Victim, dropped, frame
+from tests.hostile.places import places
 
+PLACES = places("sandbox")
 FOREVER = "while True: print('x' * 100)"
 FLOOD_BYTES = 64 << 20  # of output that is read beside those who do not: more than all that may be kept of it
 

@@ -27,6 +27,7 @@ from nrepl_py.server.connection import Connection
 from nrepl_py.server.core import UNAUTHORIZED
 from nrepl_py.server.counters import Counters, Sample, sample
 from nrepl_py.server.door import Door
+from nrepl_py.server.handshake import Handshake
 from nrepl_py.server.instructions import Instruction, TimerKey
 from nrepl_py.server.listeners import Listeners
 from nrepl_py.server.observers import Observer, Observers
@@ -61,7 +62,7 @@ class Server:
         self.door = Door(self.token, settings.tokens, settings.limits, self._recheck_soon)
         self.listeners = Listeners(settings, self._room)
         self.evaluator = evaluator
-        self._sockets: set[Connection] = set()
+        self._sockets: set[Handshake] = set()
         self._open: dict[int, Connection] = {}
         self._last_number = 0
         self._timers: dict[TimerKey, asyncio.TimerHandle] = {}
@@ -159,7 +160,7 @@ class Server:
 
     # -- for connections (`connection.Owner`) ---------------------------------------------------
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: Handshake) -> bool:
         self._sockets.add(connection)
         self._empty.clear()
         if len(self._sockets) > self.limits.max_connections + OVER_CAP:
@@ -171,7 +172,7 @@ class Server:
         """How many more sockets there may be."""
         return self.limits.max_connections + OVER_CAP - len(self._sockets)
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: Handshake) -> None:
         self._sockets.discard(connection)
         if not self._sockets:
             self._empty.set()
@@ -179,7 +180,7 @@ class Server:
     def authenticate(self, token: str, peer: str) -> Principal | None:
         return self.door.authenticate(token, peer)
 
-    def refused(self, connection: Connection, status: HTTPStatus, why: str) -> None:
+    def refused(self, connection: Handshake, status: HTTPStatus, why: str) -> None:
         self._observer.refused(connection.peer, status.phrase.lower().replace(" ", "-"), why)
 
     def metrics(self) -> tuple[str, str]:

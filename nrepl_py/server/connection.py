@@ -1,54 +1,32 @@
-"""One client's connection: bytes in and out, a handshake, frames, deadlines. Knows no op.
+"""One client's connection: bytes in and out, frames, deadlines. Knows no op.
 
-An asyncio protocol around websockets' sans-I/O `ServerProtocol`, rather than `websockets.serve`, so
-that frames leave together in one write, and so that a slow reader stalls only who it should. What a
-message means is its owner's affair.
+An asyncio protocol, which begins with a handshake (`handshake.py`), around websockets' sans-I/O `ServerProtocol`,
+rather than `websockets.serve`, so that frames leave together in one write, and so that a slow reader stalls only who
+it should. What a message means is its owner's affair.
 
-Every wait has a deadline: the handshake, a message begun, a ping sent, a close, a full outbox.
+Every wait has a deadline: a message begun, a ping sent, a close, a full outbox.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
 from collections import deque
-from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
-from websockets.datastructures import Headers
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from nrepl_py import codec as codecs
 from nrepl_py.errors import NreplError
-from nrepl_py.limits import Limits
-from nrepl_py.ops import SUBPROTOCOLS
-from nrepl_py.server import auth, framing, listen, peers, routes
-from nrepl_py.server.door import TooMany
+from nrepl_py.server import auth, framing
+from nrepl_py.server.handshake import HELLO_BYTES, Doorkeeper, Handshake
 from nrepl_py.server.instructions import TOO_SLOW
 from nrepl_py.server.outbox import Outbox
 from nrepl_py.server.pace import Pace
 from nrepl_py.server.principals import Principal
 
-MAX_HEAD: Final = 32 << 10
-"""Bytes of a request's head: room for the cookies a browser keeps for localhost, and far below the
-1 MiB websockets would gather from someone who has shown no token."""
-
-HELLO_BYTES: Final = 16 << 10
-"""Bytes of a message before a token was shown: `hello` fits, and strangers cannot fill the memory."""
-
 STRANGER_BYTES: Final = 2 * HELLO_BYTES
 """Bytes before a token was shown: small frames, pings above all, cost more time than memory."""
-
-CLOSE_SECONDS: Final = 3.0
-"""From our last word until the connection is cut; a stop of the server must end within 5 s."""
-
-WRONG_TOKEN_SECONDS: Final = 0.2
-"""Before a wrong token is answered: the few that a peer may show at once take it a while all the same."""
 
 PAUSE_SECONDS: Final = 0.01
 """The shortest pause of a connection that sends too fast; messages are then taken many at a time."""
@@ -57,30 +35,9 @@ HARD_FACTOR: Final = 2
 """Times `outbox_bytes` at which a client that does not read is no longer heard. Between the two marks
 its requests, an interrupt above all, still are."""
 
-# websockets logs frames and headers, tokens included, at DEBUG.
-_log = logging.getLogger("nrepl_py.websockets")
-_log.setLevel(logging.WARNING)
 
-
-class Owner(Protocol):
+class Owner(Doorkeeper, Protocol):
     """Whom a connection reports to; all on the event loop's thread."""
-
-    limits: Limits
-
-    def admit(self, connection: Connection) -> bool:
-        """Whether one more connection may be had. Every connection made reports `left` once."""
-
-    def left(self, connection: Connection) -> None:
-        """The transport is gone."""
-
-    def authenticate(self, token: str, peer: str) -> Principal | None:
-        """Who the token of the handshake stands for. Raises `TooMany`."""
-
-    def refused(self, connection: Connection, status: HTTPStatus, why: str) -> None:
-        """A request was refused, by this response."""
-
-    def metrics(self) -> tuple[str, str]:
-        """The page of metrics: its type and its body."""
 
     def opened(self, connection: Connection, principal: Principal | None) -> None:
         """A WebSocket is open; `closed` will follow."""
@@ -101,15 +58,13 @@ class Owner(Protocol):
         """No more messages are taken or sent."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Handshake):
     """One connection, from its first byte. `send`, `flush` and `close` may be called at any time."""
 
+    _owner: Owner
+
     def __init__(self, owner: Owner, guard: auth.Guard, loop: asyncio.AbstractEventLoop) -> None:
-        self.number = 0
-        """Chosen by the owner in `opened`."""
-        self.peer = ""
-        """Who is at the other end."""
-        self.codec = "json"
+        super().__init__(owner, guard, loop)
         self.open = False
         """Messages are taken and sent."""
         self.dirty = False
@@ -117,29 +72,16 @@ class Connection(asyncio.Protocol):
         self.max_frame = owner.limits.max_frame_bytes
         self.max_value = 0
         """What the client takes; the owner's to know and to cut messages to."""
-        self.source = ""
-        """What of it wrong tokens are counted under."""
         self.principal: Principal | None = None
         """Who has shown a token here; the owner's to set."""
-        self._owner = owner
-        self._guard = guard
-        self._loop = loop
-        self._head: bytearray | None = bytearray()
         self._stranger = True
         self._strange = 0
         self._inbox: deque[Frame] = deque()
         self._partial: bytearray | None = None
         self._boundary = framing.Boundary()
-        self._heard = self._pinged = self._ended = False
+        self._heard = self._pinged = False
         self._half_full = self._full = self._awaited = False
-        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._pace = Pace(owner.limits.max_messages_per_second, owner.limits.max_messages_burst)
-        self._websocket = ServerProtocol(
-            subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
-            select_subprotocol=_select_subprotocol,
-            max_size=HELLO_BYTES,
-            logger=_log,
-        )
 
     # -- for the owner --------------------------------------------------------------------------
 
@@ -186,26 +128,7 @@ class Connection(asyncio.Protocol):
         """Bytes written that the peer has not taken."""
         return self._transport.get_write_buffer_size()
 
-    def abort(self) -> None:
-        """Cut the connection now."""
-        self._transport.abort()
-
     # -- asyncio.Protocol -----------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self.peer = listen.peer(transport)
-        limits = self._owner.limits
-        half = limits.outbox_bytes // 2
-        self._transport.set_write_buffer_limits(high=half, low=half)
-        self._set("wait", limits.handshake_seconds, self._no_request)
-        peer = transport.get_extra_info("socket")
-        if self._guard.uids is None:
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        elif peers.is_stranger(peer, self._guard.uids):
-            self.abort()
-        self.source = peers.name(peer)
-        self._admitted = self._owner.admit(self)
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
@@ -215,7 +138,7 @@ class Connection(asyncio.Protocol):
                 self._message(payload)
                 return
         if self._head is not None:
-            data = self._handshake(self._head, data)
+            data = self._shake_hands(self._head, data)
             if not data:
                 return
         elif not self.number:
@@ -242,13 +165,6 @@ class Connection(asyncio.Protocol):
         self._websocket.receive_eof()
         self._end()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end()
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-        self._owner.left(self)
-
     def pause_writing(self) -> None:
         self._half_full = True
         if self._awaited:
@@ -272,101 +188,15 @@ class Connection(asyncio.Protocol):
         """Nothing half-read or waiting: what comes now is the next frame, from its first byte."""
         return self.open and not self._stranger and not self._inbox and self._partial is None and self._boundary.here
 
-    # -- handshake ------------------------------------------------------------------------------
-
-    def _handshake(self, head: bytearray, data: bytes) -> bytes:
-        """Take bytes of the request; those after it when it became a WebSocket, else none."""
-        head += data
-        end = head.find(b"\r\n\r\n") + 4
-        if not head[:1].isalpha():
-            self._refuse(HTTPStatus.BAD_REQUEST, "This port speaks HTTP and WebSocket only.")
-            return b""
-        if max(end, len(head) if end < 4 else 0) > MAX_HEAD:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too long.")
-            return b""
-        if end < 4:
-            return b""
-        # Only the head is fed now: frames sent ahead must not be parsed before the request is accepted.
-        self._websocket.receive_data(bytes(head[:end]))
-        events = self._websocket.events_received()
-        if not events:
-            self._websocket.data_to_send()
-            self._refuse(HTTPStatus.BAD_REQUEST, "This is not a request this server understands.")
-            return b""
-        self._head = None
-        return bytes(head[end:]) if self._request(cast(Request, events[0])) else b""
-
-    def _request(self, request: Request) -> bool:
-        headers = request.headers
-        upgrade = "Upgrade" in headers
-        answer = routes.answer(
-            request.method, request.path, upgrade, headers.get_all("Host"), headers.get_all("Origin"), self._guard
-        )
-        if answer is not None:
-            self._answer(answer)
-            return False
-        metrics = request.path == routes.METRICS_PATH  # wanted most when there is no room left
-        if not self._admitted and not metrics:
-            # Not before the request has come: clients take an answer ahead of it for a broken server.
-            self._answer(routes.text(HTTPStatus.SERVICE_UNAVAILABLE, "This server has all the connections it takes."))
-            return False
-        principal = None
-        authorization = headers.get_all("Authorization")
-        if authorization:
-            try:
-                principal = self._owner.authenticate(auth.bearer(authorization) or "", self.source)
-            except TooMany as error:
-                wait = ("Retry-After", str(error.seconds))
-                self._answer(routes.text(HTTPStatus.TOO_MANY_REQUESTS, str(error), wait))
-                return False
-            if principal is None:
-                self._transport.pause_reading()
-                self._set("wait", WRONG_TOKEN_SECONDS, self._wrong_token)
-                return False
-        if metrics:
-            self._answer(routes.private(principal, self._owner.metrics))
-            return False
-        return self._upgrade(request, principal)
-
-    def _upgrade(self, request: Request, principal: Principal | None) -> bool:
-        response = self._websocket.accept(request)
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            response.headers.update(dict(routes.SECURITY_HEADERS))
-            self._websocket.send_response(response)
-            self._owner.refused(self, HTTPStatus(response.status_code), "This is no handshake of a WebSocket.")
-            self._write()
-            return False
-        self._websocket.send_response(response)
-        self.codec = SUBPROTOCOLS.get(str(self._websocket.subprotocol), "json")
+    def _accepted(self, principal: Principal | None) -> None:
         self._kind = Opcode.TEXT if self.codec == "json" else Opcode.BINARY
         self._first = framing.TEXT if self.codec == "json" else framing.BINARY
         self._outbox = Outbox(self._transport, self._first)
-        self._write()
+        half = self._owner.limits.outbox_bytes // 2
+        self._transport.set_write_buffer_limits(high=half, low=half)
         self._set("wait", self._owner.limits.ping_seconds, self._tick)
         self.open = True
         self._owner.opened(self, principal)
-        return True
-
-    def _wrong_token(self) -> None:
-        self._transport.resume_reading()
-        sentence = "This token is not this server's; the connection file has the right one."
-        self._answer(routes.text(HTTPStatus.UNAUTHORIZED, sentence, ("WWW-Authenticate", "Bearer")))
-
-    def _refuse(self, status: HTTPStatus, sentence: str) -> None:
-        """Answer what is not even a request."""
-        self._head = None
-        if self._websocket.eof_sent:
-            self._owner.refused(self, status, sentence)
-            self._transport.write(_response(routes.text(status, sentence)).serialize())
-            self._half_close()
-        else:
-            self._answer(routes.text(status, sentence))
-
-    def _answer(self, answer: routes.Answer) -> None:
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            self._owner.refused(self, answer.status, answer.body.decode().rstrip())
-        self._websocket.send_response(_response(answer))
-        self._write()
 
     # -- frames ---------------------------------------------------------------------------------
 
@@ -432,10 +262,6 @@ class Connection(asyncio.Protocol):
 
     # -- ends and deadlines ---------------------------------------------------------------------
 
-    def _no_request(self) -> None:
-        self._owner.refused(self, HTTPStatus.REQUEST_TIMEOUT, "No request came in time.")
-        self._transport.abort()
-
     def _unfinished(self) -> None:
         self.close(1008, "a message begun was not finished in time")
 
@@ -456,54 +282,11 @@ class Connection(asyncio.Protocol):
         self._heard = False
         self._set("wait", self._owner.limits.ping_seconds, self._tick)
 
-    def _write(self) -> None:
-        """Write what the WebSocket protocol itself has to say: handshake, pongs, closing."""
-        for data in self._websocket.data_to_send():
-            if data:
-                self._transport.write(data)
-            elif self._websocket.close_rcvd is not None:
-                self._end()
-                self._transport.close()
-            else:
-                self._half_close()
-
-    def _half_close(self) -> None:
-        """Say no more, and let the peer read it all before the connection is cut: closing with bytes
-        unread would reset it and destroy what was sent last."""
-        if not self._transport.can_write_eof():
-            self._transport.close()  # TLS: it says goodbye itself, and waits for the peer's.
-        elif not self._transport.is_closing():
-            self._transport.write_eof()
-        self._end()
-
     def _end(self) -> None:
-        """Take and send no more messages; what is under way to the peer has its deadline."""
-        if not self._ended:
-            self._ended = True
-            for timer in ("stall", "message", "pace"):
-                self._cancel(timer)
-            self._set("wait", CLOSE_SECONDS, self._transport.abort)
+        super()._end()
         if self.open:
             self.open = False
             self._partial = None
             self._inbox.clear()
             self._outbox.clear()
             self._owner.closed(self)
-
-    def _set(self, name: str, seconds: float, callback: Any) -> None:
-        self._cancel(name)
-        self._timers[name] = self._loop.call_later(seconds, callback)
-
-    def _cancel(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
-
-
-def _select_subprotocol(protocol: ServerProtocol, offered: Any) -> Subprotocol | None:
-    """The first of the client's that we know; without one the codec is JSON."""
-    return next((name for name in offered if name in SUBPROTOCOLS), None)
-
-
-def _response(answer: routes.Answer) -> Response:
-    return Response(answer.status.value, answer.status.phrase, Headers(list(answer.headers)), answer.body)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from nrepl_py.server import connection, routes
+from nrepl_py.server import handshake, routes
 from tests.contract.driver import Session
 from tests.hostile.harness import PATIENCE, ROOT, Attack, frame, request, status
 from tests.hostile.places import places
@@ -81,7 +81,7 @@ def test_wrong_tokens_are_slowed_down(attack: Attack) -> None:
     start = time.monotonic()
     for _ in range(guesses):
         assert status(http(attack, request(attack.victim, Authorization="Bearer guess"))) == 401
-    assert time.monotonic() - start >= guesses * connection.WRONG_TOKEN_SECONDS
+    assert time.monotonic() - start >= guesses * handshake.WRONG_TOKEN_SECONDS
     # Nobody else waits with the one who guesses.
     guessing = [attack.raw() for _ in range(50)]
     for raw in guessing:

@@ -15,8 +15,7 @@ import pytest
 from websockets.asyncio.client import unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from nrepl_py.server import connection as module
-from nrepl_py.server import routes
+from nrepl_py.server import connection, handshake, routes
 from nrepl_py.server.app import Server
 from tests.server.fakes import FakeEvaluator, ask, dial, http, make_server, replies, request, tell
 
@@ -181,7 +180,7 @@ async def test_malformed_requests_get_400(text: str) -> None:
 async def test_a_head_too_long_is_refused_while_it_grows() -> None:
     async with make_server() as server:
         assert status(await http(server, "GET / HTTP/1.1\r\n" + "a: b\r\n" * 10_000)) == 431
-        assert status(await http(server, "G" * (module.MAX_HEAD + 1))) == 431
+        assert status(await http(server, "G" * (handshake.MAX_HEAD + 1))) == 431
 
 
 async def test_a_bad_upgrade_is_refused() -> None:
@@ -250,13 +249,13 @@ async def test_no_hello_in_time_is_closed() -> None:
 
 async def test_a_stranger_cannot_make_us_hold_much() -> None:
     async with make_server() as server, upgraded(server, Authorization=None) as (reader, writer):
-        writer.write(frame(1, b"", length=module.HELLO_BYTES + 1))
+        writer.write(frame(1, b"", length=handshake.HELLO_BYTES + 1))
         assert await close_code(reader) == 1009
 
 
 async def test_a_stranger_cannot_talk_for_long() -> None:
     async with make_server() as server, upgraded(server, Authorization=None) as (reader, writer):
-        writer.write(frame(9, b"") * module.STRANGER_BYTES)
+        writer.write(frame(9, b"") * connection.STRANGER_BYTES)
         assert await close_code(reader) == 1008
 
 
@@ -395,7 +394,7 @@ async def test_a_peer_that_answers_pings_stays() -> None:
 
 
 async def test_a_close_that_is_not_answered_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(handshake, "CLOSE_SECONDS", 0.05)
     async with make_server() as server, upgraded(server) as (reader, writer):
         writer.write(frame(2, b"x"))
         assert await close_code(reader) == 1003
@@ -433,7 +432,7 @@ async def test_beyond_the_bound_on_connections_there_is_503() -> None:
 async def test_a_client_that_does_not_read_stalls_its_worker_only_and_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(handshake, "CLOSE_SECONDS", 0.2)
     evaluator = FakeEvaluator()
     limits = {"outbox_bytes": 1 << 20, "stall_seconds": 0.5}
     async with make_server(evaluator, limits=limits) as server, upgraded(server) as (reader, writer):
@@ -531,7 +530,7 @@ async def test_a_replay_larger_than_the_outbox_is_paced(monkeypatch: pytest.Monk
 
 
 async def test_who_attaches_and_does_not_read_is_dropped_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(handshake, "CLOSE_SECONDS", 0.2)
     limits = {"outbox_bytes": 1 << 20, "log_bytes": 64 << 20, "stall_seconds": 0.3, "ping_seconds": 0.1}
     async with make_server(limits=limits) as server, dial(server) as asker:
         session = (await ask(asker, {"op": "clone", "id": "c"}))["new-session"]
@@ -548,7 +547,7 @@ async def test_who_attaches_and_does_not_read_is_dropped_in_the_end(monkeypatch:
 
 
 async def test_an_observer_that_does_not_read_is_dropped_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(handshake, "CLOSE_SECONDS", 0.2)
     limits = {"outbox_bytes": 1 << 20, "log_bytes": 64 << 20}
     async with make_server(limits=limits) as server, dial(server) as asker:
         session = (await ask(asker, {"op": "clone", "id": "c"}))["new-session"]

@@ -17,8 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nrepl_py.config import ConfigError
 from nrepl_py.limits import Limits
-from nrepl_py.server import connection as connection_module
 from nrepl_py.server import door as module
+from nrepl_py.server import handshake
 from nrepl_py.server.app import Server
 from nrepl_py.server.door import Door, TooMany
 from nrepl_py.server.principals import Principal
@@ -27,7 +27,7 @@ from tests.server.fakes import FakeEvaluator, add_token, ask, dial, drop_token, 
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "WRONG_TOKEN_SECONDS", 0.001)
+    monkeypatch.setattr(handshake, "WRONG_TOKEN_SECONDS", 0.001)
 
 
 async def closed(client: ClientConnection) -> int | None:

@@ -16,8 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from nrepl_py.config import ConfigError
-from nrepl_py.server import app, tls
-from nrepl_py.server import connection as connection_module
+from nrepl_py.server import app, handshake, tls
 from nrepl_py.server.app import Server
 from tests.server.fakes import FakeEvaluator, ask, dial, make_server, replies, request, tell
 
@@ -80,7 +79,7 @@ async def test_all_the_way_and_back(tmp_path: Path) -> None:
 
 
 async def test_plain_http_over_tls_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "CLOSE_SECONDS", 60)  # not what ends it
+    monkeypatch.setattr(handshake, "CLOSE_SECONDS", 60)  # not what ends it
     async with serving(tmp_path) as server:
         assert (await https(server, request(server, "GET /healthz", False))).endswith(b"\r\n\r\nok")
         assert (await https(server, request(server, Authorization="Bearer x"))).startswith(b"HTTP/1.1 401 ")

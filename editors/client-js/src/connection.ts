@@ -238,7 +238,7 @@ export class Connection {
 
   /** Whether the refusal of a request that was sent again says that it had arrived the first time. */
   #arrived(entry: Entry, error: NreplError): boolean {
-    if (entry.isEval && error.code === "duplicate-id") return (entry.heard = true);
+    if (entry.isEval && error.code === "duplicate-id") return (entry.accepted = true);
     if (entry.request.op !== "close" || error.code !== "unknown-session") return false;
     this.#end(entry.id);
     return true;
@@ -372,15 +372,17 @@ export class Connection {
 
   /** All that was said meanwhile has come, or is gone: what became of the evals, and of answers to them? */
   #resumed(stream: Stream, gap: boolean, reply: Message): void {
+    const open = new Set(Array.isArray(reply.open) ? reply.open : [reply.running]);
     for (const entry of this.#evals(stream).filter((one) => one.again)) {
       if (entry.id === reply.running) {
         this.#runs(entry, reply["waiting-for-input"] === true);
+      } else if (open.has(entry.id)) {
+        entry.queued();
       } else if (entry.doubtful || (gap && !entry.heard)) {
         const unknown = entry.heard ? "how it ended" : "whether it ran";
         this.#end(entry.id, new ReplayGap(`the session's log no longer says ${unknown}`));
-      } else {
-        entry.sent = entry.heard;
       }
+      entry.sent = entry.accepted;
     }
     for (const entry of this.#requests.all) {
       if (entry.answers === undefined || !entry.again || this.#streamOf(entry) !== stream) continue;
@@ -392,7 +394,6 @@ export class Connection {
 
   /** The server says that it runs, and whether it waits for input: it may have said so in what is gone. */
   #runs(entry: Entry, waits: boolean): void {
-    entry.sent = true;
     entry.runs();
     if (entry.waits === waits) return;
     // What for is not known: what is typed had better not be shown.

@@ -43,6 +43,8 @@ export class Entry {
   /** Bytes of its frame. */
   size = 0;
   /** An eval's: the server has it. */
+  accepted = false;
+  /** An eval's: it has begun. */
   heard = false;
   /** An eval's: it waits for input. */
   waits = false;
@@ -86,9 +88,8 @@ export class Entry {
   /** A message of its stream came. One that it cannot have begun with says that what it began with is lost. */
   said(message: Message, size: number): void {
     const status = message.status ?? [];
-    if (message.started === undefined) this.runs();
-    this.heard = true;
-    this.#doubt = undefined;
+    if (message.started !== undefined) this.queued();
+    this.runs();
     if (status.includes("need-input")) {
       this.waits = true;
       this.question += 1;
@@ -106,10 +107,16 @@ export class Entry {
     if (this.heard) this.handler.message(gap, 0);
   }
 
+  /** The server has it, and it has not begun: nothing of it is missing. */
+  queued(): void {
+    this.accepted = true;
+    this.#doubt = undefined;
+  }
+
   /** It has begun, and not ended. */
   runs(): void {
     if (!this.heard && this.#doubt) this.handler.message(this.#doubt, 0);
-    this.heard = true;
+    this.heard = this.accepted = true;
     this.#doubt = undefined;
   }
 }
@@ -163,7 +170,7 @@ export class Requests {
 
   /** Of those that the server has not answered yet, the one with the largest frame. */
   get largestUnanswered(): Entry | undefined {
-    const unanswered = this.all.filter((entry) => entry.sent && !entry.heard);
+    const unanswered = this.all.filter((entry) => entry.sent && !entry.accepted);
     return unanswered.reduce<Entry | undefined>((a, b) => (a && a.size >= b.size ? a : b), undefined);
   }
 }

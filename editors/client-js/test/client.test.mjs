@@ -184,6 +184,19 @@ for (const [name, options] of Object.entries(codecs)) {
       await session.close();
     });
 
+    test("a copy of a live session, and a restart from it", async (t) => {
+      const client = await connected(t, options);
+      const session = await client.clone();
+      await session.eval("x = [1]");
+      const snapshot = await client.clone({ session: session.id });
+      await session.eval("x.append(2)");
+      assert.equal((await snapshot.eval("x")).value, "[1]");
+      await session.restart({ from: snapshot.id });
+      assert.equal((await session.eval("x")).value, "[1]");
+      await snapshot.close();
+      await session.close();
+    });
+
     test("leaving the loop early interrupts the eval", async (t) => {
       const session = await (await connected(t, options)).clone();
       const run = session.eval("while True: print('x')");

@@ -209,6 +209,30 @@ test("after a gap an eval that nothing was heard of is not sent again: it might 
   );
 });
 
+test("after a gap an eval that the server says it has goes on, and misses nothing if it had not begun", () => {
+  const core = up();
+  const asked = request();
+  const id = core.request("eval", { session: "s", code: "1" }, asked);
+  core.take();
+  for (const last of [900, 1900]) {
+    core.closed("gone");
+    greet(core);
+    const [attach, ...rest] = core.take();
+    assert.deepEqual(rest, []);
+    core.received({ session: "s", seq: last, out: "noise" });
+    const gap = { "last-seq": last, running: "another", open: ["another", id], status: ["replay-gap", "done"] };
+    core.received({ id: attach.id, session: "s", ...gap });
+    assert.deepEqual(core.take(), []);
+  }
+  core.received({ session: "s", seq: 1901, id, started: {} });
+  core.received({ session: "s", seq: 1902, id, status: ["done"] });
+  assert.deepEqual(
+    asked.said.messages.map((one) => one.seq),
+    [1901, 1902],
+  );
+  assert.deepEqual(asked.said.ends, [undefined]);
+});
+
 test("a gap is told, in its place, and an eval whose end is in it ends", () => {
   const { told, listener } = recorder();
   const core = up(listener);

@@ -34,8 +34,8 @@ const MUTANTS = [
     "entry.doubtful || (gap && !entry.heard)",
     "gap && !entry.heard",
   ],
-  ["an eval that was not heard is not sent again", "connection", "entry.sent = entry.heard;", "entry.sent = true;"],
-  ["duplicate-id refuses what arrived", "connection", "return (entry.heard = true);", "return false;"],
+  ["an eval that was not heard is not sent again", "connection", "entry.sent = entry.accepted;", "entry.sent = true;"],
+  ["duplicate-id refuses what arrived", "connection", "return (entry.accepted = true);", "return false;"],
   [
     "done does not end",
     "connection",

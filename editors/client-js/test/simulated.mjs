@@ -157,6 +157,7 @@ export class SimulatedServer {
           epoch: 1,
           running: running?.id ?? null,
           queued: Math.max(0, session.queue.length - 1),
+          open: session.queue.map((one) => one.id),
           "waiting-for-input": Boolean(running?.waits),
           status: gap ? ["replay-gap", "done"] : ["done"],
         });

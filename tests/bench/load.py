@@ -195,7 +195,7 @@ async def paused(peers: Peers, options: argparse.Namespace) -> bool:
 
 
 async def slow(peers: Peers, options: argparse.Namespace) -> bool:
-    """Clients that never read, whose sessions print for ever, beside one that works."""
+    """Clients that never read, of a session that prints for ever, beside one that works."""
     server = Server(peers)
     async with sessions(server, 1) as ((witness,), _):
         idle, beside = Times(), Times()
@@ -203,12 +203,14 @@ async def slow(peers: Peers, options: argparse.Namespace) -> bool:
             await idle.of(witness.eval("1+1", check=True))
         before, peak = server.megabytes(), 0.0
         with contextlib.ExitStack() as stack:
-            for _ in range(SLOW_READERS):
-                peer = server.peer()
+            readers = [server.peer() for _ in range(SLOW_READERS)]
+            for peer in readers:
                 stack.callback(peer.close)
-                session = RawSession(peer)
-                stack.callback(_close, server, session.id)
-                session.start("while True: print('x' * 200)")
+            printing = RawSession(readers[0])
+            stack.callback(_close, server, printing.id)
+            for peer in readers[1:]:
+                peer.request("attach", session=printing.id)
+            printing.start("while True: print('x' * 200)")
             for _ in range(1000):
                 await beside.of(witness.eval("1+1", check=True))
                 peak = max(peak, server.megabytes())
@@ -307,12 +309,20 @@ async def _transient(server: Server, client: Client, session: Session) -> None:
     assert (await client.eval("import tempfile; tempfile.mkdtemp(); 1 + 1")).value == "2"
 
 
+async def _roll_back(server: Server, client: Client, session: Session) -> None:
+    copy = await session.clone()
+    await session.eval("x = 2")
+    await session.restart(copy)
+    await copy.close()
+
+
 _DEEDS: dict[str, Callable[[Server, Client, Session], Awaitable[None]]] = {
     "eval": _evaluate,
     "interrupt": _interrupt,
     "kill": _kill,
     "disconnect": _disconnect,
     "transient": _transient,
+    "rollback": _roll_back,
 }
 
 ALL: dict[str, Callable[[Peers, argparse.Namespace], Awaitable[bool]]] = {

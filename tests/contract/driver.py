@@ -74,6 +74,7 @@ class Peer:
             "additional_headers": {"Authorization": f"Bearer {token}"},
             "max_size": None,
             "compression": None,
+            "ping_interval": None,  # the server asks whether we are there
             "open_timeout": PATIENCE,
         }
         if unix is not None:

@@ -62,7 +62,7 @@ async def _repl(args: argparse.Namespace) -> int:
     async with opened(args) as client, session_of(client, args) as session:
         terminal = _terminal(session)
         terminal.start()
-        client.on_other = _note
+        client.on_other = note
         try:
             return await _loop(session, terminal)
         finally:
@@ -81,8 +81,11 @@ async def _loop(session: aio.Session, terminal: Terminal) -> int:
             continue
         try:
             result = await _evaluate(session, terminal, code)
-        except ConnectionLost:
-            raise
+        except ConnectionLost as error:
+            if session.client.is_lost:
+                raise
+            print(f"nrepl-py: {error}", file=sys.stderr, flush=True)
+            continue
         except NreplError as error:
             print(f"nrepl-py: {error}", file=sys.stderr, flush=True)
             continue
@@ -118,7 +121,7 @@ async def _until_cancelled(stream: Stream) -> str | None:
     return None
 
 
-def _note(message: dict[str, Any]) -> None:
+def note(message: dict[str, Any]) -> None:
     """Late output, and what happened to the session."""
     show(message)
     event = message.get("event")

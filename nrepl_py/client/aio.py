@@ -96,6 +96,8 @@ class Client:
         more is read before it has ended."""
         self.on_resumed: Callable[[str], object] | None = None
         """Called when the connection had gone and is back, with a sentence that says why. Must be quick."""
+        self.is_lost = False
+        """The connection is gone for good, and every request raises `ConnectionLost`."""
         self._dial = dial
         self._resume = resume
         self._loop = asyncio.get_running_loop()
@@ -262,7 +264,7 @@ class Client:
         self._call("on_resumed", self.on_resumed, reason)
 
     def over(self, error: ConnectionLost) -> None:
-        pass
+        self.is_lost = True
 
     def _call(self, name: str, callback: Callable[[Any], object] | None, argument: Any) -> Awaitable[object] | None:
         if callback is None:

@@ -26,7 +26,15 @@ SHELL = (
 CORE = tuple(
     name for name in IMPORTS if name.startswith("nrepl_py.server.") and name.rpartition(".")[2] not in SHELL
 )  # whatever is new in the server is core until it is named above
-SANS_IO = (*CORE, "nrepl_py.client.connection", "nrepl_py.ops", "nrepl_py.errors", "nrepl_py.codec", "nrepl_py.limits")
+SANS_IO = (
+    *CORE,
+    "nrepl_py.client.connection",
+    "nrepl_py.client.seen",
+    "nrepl_py.ops",
+    "nrepl_py.errors",
+    "nrepl_py.codec",
+    "nrepl_py.limits",
+)
 
 HANDED_OVER = ("nrepl_py.worker", "nrepl_py.introspection", "nrepl_py.sandbox")
 RULES = [

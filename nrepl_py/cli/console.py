@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import codecs
+import json
 import os
 import signal
 import sys
@@ -48,6 +49,7 @@ async def opened(args: argparse.Namespace, codec: Literal["msgpack", "json"] = "
             server = stack.enter_context(_own_server(args.python))
             connection = await aio.connect(server.url, server.token, codec=codec)
         async with connection as client:
+            client.on_resumed = lambda reason: dim(f"nrepl-py: {reason}; it is back")
             yield client
 
 
@@ -155,6 +157,8 @@ def show(message: dict[str, Any]) -> None:
             _print(sys.stdout, f"{text}\n")
     if "value" in message:
         _print(sys.stdout, f"{message['value']}\n")
+    if "replay-gap" in (message.get("status") or ()):
+        dim("nrepl-py: something is missing here: it was more than the server keeps")
     ended = {"session-died", "session-closed", "session-restarted", "oom"}.intersection(message.get("status") or ())
     if ended:
         cause = message.get("cause")
@@ -162,6 +166,16 @@ def show(message: dict[str, Any]) -> None:
         if cause and "trace" in cause:
             _print(sys.stderr, f"{cause['trace']}\n")
         _print(sys.stderr, f"nrepl-py: {min(ended).replace('-', ' ')}{why}\n")
+
+
+def show_raw(message: dict[str, Any]) -> None:
+    """Print a message as one line of JSON."""
+    _print(sys.stdout, json.dumps(message, ensure_ascii=False) + "\n")
+
+
+def dim(line: str) -> None:
+    """A line on standard error, dim where that is a terminal."""
+    _print(sys.stderr, f"\x1b[2m{line}\x1b[0m\n" if sys.stderr.isatty() else f"{line}\n")
 
 
 def prepare_output() -> None:

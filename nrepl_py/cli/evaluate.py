@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import tokenize
-from typing import Any
 
-from nrepl_py.cli.console import Input, exit_code, interrupting, opened, prepare_output, session_of, show
+from nrepl_py.cli.console import Input, exit_code, interrupting, opened, prepare_output, session_of, show, show_raw
 from nrepl_py.client import aio
 from nrepl_py.client.results import EvalResult
 
@@ -48,8 +46,4 @@ async def _run(session: aio.Session, args: argparse.Namespace, code: str, option
         options["kill_after"] = args.kill_after
     stream = session.stream(code, **options)
     with interrupting(stream):
-        return await stream.result(on_message=_show_raw if args.json else show, on_input=Input(all_lines=True).line)
-
-
-def _show_raw(message: dict[str, Any]) -> None:
-    print(json.dumps(message, ensure_ascii=False), flush=True)
+        return await stream.result(on_message=show_raw if args.json else show, on_input=Input(all_lines=True).line)

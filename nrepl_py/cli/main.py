@@ -83,6 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     repl = command("repl", "repl:repl", "evaluate line by line, with history and completions")
     _session_options(repl)
     _where(repl)
+    attach = command(
+        "attach",
+        "attach:attach",
+        "look on: print what a session says, whoever asked for it",
+        "Print what runs in a session and all that it says, as it comes, until the session is closed or Ctrl-C.",
+    )
+    attach.add_argument("session", metavar="SESSION", help="its id or name")
+    attach.add_argument("--since", type=int, metavar="N", help="begin after message N; 0: all that is kept (now)")
+    attach.add_argument("--json", action="store_true", help="print the raw messages, one line each")
+    _where(attach)
     sessions = command("sessions", "manage:sessions", "list the server's sessions")
     sessions.add_argument("--json", action="store_true", help="as one JSON list")
     _where(sessions)

@@ -73,7 +73,7 @@ async def _repl(args: argparse.Namespace) -> int:
     async with opened(args) as client, session_of(client, args) as session:
         terminal = _terminal(session)
         terminal.start()
-        client.on_other = _note
+        client.on_other = note
         snapshots = Snapshots(client, session)
         try:
             return await _loop(session, terminal, snapshots)
@@ -99,8 +99,11 @@ async def _loop(session: aio.Session, terminal: Terminal, snapshots: Snapshots) 
             if await snapshots.command(code):
                 continue
             result = await _evaluate(session, terminal, code)
-        except ConnectionLost:
-            raise
+        except ConnectionLost as error:
+            if session.client.is_lost:
+                raise
+            print(f"nrepl-py: {error}", file=sys.stderr, flush=True)
+            continue
         except Left:
             print(LEFT, file=sys.stderr, flush=True)
             continue
@@ -139,7 +142,7 @@ async def _until_cancelled(stream: Stream) -> str | None:
     return None
 
 
-def _note(message: dict[str, Any]) -> None:
+def note(message: dict[str, Any]) -> None:
     """Late output, and what happened to the session."""
     show(message)
     event = message.get("event")

@@ -28,8 +28,17 @@ class Address(NamedTuple):
     url: str
     token: str | None
     unix: str | None = None
-    certfile: str | None = None
-    """The file of the certificate it shows, as its connection file says."""
+    file: connection_file.ServerFile | None = None
+    """What its connection file says, where there is one that this user may read."""
+
+    @property
+    def certfile(self) -> str | None:
+        """The file of the certificate it shows."""
+        return self.file.certfile if self.file else None
+
+    def is_gone(self) -> bool:
+        """Whether its process is known to have ended."""
+        return self.file is not None and not connection_file.alive(self.file)
 
     def __str__(self) -> str:
         return self.unix or self.url
@@ -65,12 +74,12 @@ def resolve(
     """The address to connect to. Raises `NoServer`."""
     if url is None and unix is None:
         server = find(directory, file)
-        return Address(server.url, token or server.token, server.unix, server.certfile)
+        return Address(server.url, token or server.token, server.unix, server)
     token = token or _token_from_environment()
     known = None if token and not (url or "").startswith("wss://") else _known(url, unix)
     if known is None:
         return Address(url or "ws://localhost/", token, unix)
-    return Address(url or "ws://localhost/", token or known.token, unix, known.certfile)
+    return Address(url or "ws://localhost/", token or known.token, unix, known)
 
 
 def _token_from_environment() -> str | None:

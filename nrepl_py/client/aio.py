@@ -14,39 +14,31 @@ the wire. All of it belongs to the event loop that connected.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import os
 import secrets
-import ssl
 import tokenize
-from collections.abc import Callable, Generator
+import weakref
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 import websockets.asyncio.client
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
-from websockets.typing import Subprotocol
 
 from nrepl_py import codec, errors
-from nrepl_py.client import trust
-from nrepl_py.client.address import Address, NoServer, resolve
-from nrepl_py.client.connection import Connection, ConnectionLost
+from nrepl_py.client.address import resolve
+from nrepl_py.client.connection import Connection, ConnectionLost, Incoming
+from nrepl_py.client.dial import Dial
+from nrepl_py.client.link import RESUME_SECONDS, Link
+from nrepl_py.client.observer import Observer
 from nrepl_py.client.results import EvalResult
 from nrepl_py.client.stream import Inbox, OnInput, OnMessage, Stream
-from nrepl_py.ops import SUBPROTOCOLS
-from nrepl_py.version import __version__
 
 MAX_FRAME: Final = 4 << 20
 """Bytes of the largest frame taken: the server's own default."""
 
 MAX_VALUE: Final = 256 << 20
 """Bytes of `data` and `mime` taken in one message: the server's own default; it is held once."""
-
-OPEN_SECONDS: Final = 10
-"""Until a server must have accepted the connection; as long as it waits for a token."""
-
-PING_SECONDS: Final = 60
-"""Until a ping must be answered: long enough for a program that blocks its own event loop a while."""
-
 
 FAREWELL_SECONDS: Final = 1
 """For the interrupts of evals that were left, when the connection closes and the server does not read."""
@@ -79,23 +71,42 @@ class EvalOptions(TypedDict, total=False):
 
 
 class Client:
-    """One connection; made by `connect`. `server`, `principal` and `capabilities` are what `hello` said."""
+    """A connection that comes back when it breaks; made by `connect`. `server`, `principal` and `capabilities`
+    are what `hello` said.
 
-    def __init__(self, websocket: websockets.asyncio.client.ClientConnection, address: Address) -> None:
-        self.address = address
-        self.server: dict[str, str] = {}
-        self.principal = ""
-        self.capabilities: frozenset[str] = frozenset()
+    When the network is gone for a moment, evals in sessions go on, nothing they say is missed, and none runs
+    twice: the caller notices nothing. What the server's log had no more room for is said: `replay-gap` in the
+    `status` of a message, and of the result. What may not be asked twice (`clone`, `stdin`, evals without a
+    session) ends with `ConnectionLost`, and all does when there is no connection again within `resume` seconds."""
+
+    def __init__(
+        self,
+        websocket: websockets.asyncio.client.ClientConnection,
+        hello: dict[str, Any],
+        dial: Dial,
+        resume: float,
+    ) -> None:
+        self.address = dial.address
+        self.server: dict[str, str] = hello.get("server", {})
+        self.principal: str = hello.get("principal", "")
+        self.capabilities = frozenset[str](hello.get("capabilities", ()))
         self.on_other: Callable[[dict[str, Any]], object] | None = None
         """Called with each message that answers no open request: events of sessions, output of threads
-        that outlived their eval (`late`), evals of other clients. Must be quick."""
-        self.codec = SUBPROTOCOLS.get(websocket.subprotocol or "", "json")
-        self._websocket = websocket
+        that outlived their eval (`late`), evals of other clients. Must be quick, or async: then nothing
+        more is read before it has ended."""
+        self.on_resumed: Callable[[str], object] | None = None
+        """Called when the connection had gone and is back, with a sentence that says why. Must be quick."""
+        self.is_lost = False
+        """The connection is gone for good, and every request raises `ConnectionLost`."""
+        self._dial = dial
+        self._resume = resume
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(secrets.token_hex(4))
         self._inboxes: dict[str, Inbox] = {}
+        self._observers: weakref.WeakSet[Observer] = weakref.WeakSet()
         self._farewells: set[asyncio.Task[None]] = set()
-        self._reader = self._loop.create_task(self._read())
+        self._link = Link(dial, websocket, self._connection, self, resume)
+        self.codec = self._link.codec
 
     async def __aenter__(self) -> Client:
         return self
@@ -104,14 +115,15 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection. Open requests end with `ConnectionLost`; sessions live on, and so do
-        their evals, except those whose consumer left them. Idempotent."""
+        """Close the connection, and those of its observers. Open requests end with `ConnectionLost`;
+        sessions live on, and so do their evals, except those whose consumer left them. Idempotent."""
         await asyncio.sleep(0)  # Streams dropped just now get to say goodbye.
         if self._farewells:
             await asyncio.wait(self._farewells, timeout=FAREWELL_SECONDS)
-        self._end("this client was closed")
-        await self._websocket.close()
-        await self._reader
+        for observer in list(self._observers):
+            await observer.aclose()
+        self._link.end("this client was closed")
+        await self._link.aclose()
 
     async def clone(
         self,
@@ -203,10 +215,14 @@ class Client:
         except (TypeError, ValueError, OverflowError) as error:
             self._connection.unsent(request["id"])
             raise errors.InvalidMessage(f"{request['op']}: the request cannot be encoded: {error}") from None
-        try:
-            await self._websocket.send(payload, text=self.codec == "json")
-        except ConnectionClosed:
-            pass  # The reader ends every open request, this one included.
+        if not self._connection.is_held(request["id"]):
+            await self._link.send(payload)
+
+    def observe(self, session: str, since: int | None) -> Observer:
+        """As `Session.attach`."""
+        observer = Observer(self._dial, self._resume, session, since)
+        self._observers.add(observer)
+        return observer
 
     def forget(self, id: str) -> None:
         """Drop the replies to a request that are still to come."""
@@ -219,7 +235,7 @@ class Client:
 
     def _leave(self, id: str, session: str | None) -> None:
         self.forget(id)
-        if id in self._connection.open:
+        if self._connection.is_open(id):
             task = self._loop.create_task(self._say_goodbye(id, session))
             self._farewells.add(task)
             task.add_done_callback(self._farewells.discard)
@@ -231,43 +247,37 @@ class Client:
         except ConnectionLost:
             pass
 
-    async def _read(self) -> None:
-        reason = None
-        try:
-            async for frame in self._websocket:
-                self._route(codec.decode(frame, "json" if isinstance(frame, str) else "msgpack"))
-        except ConnectionClosed:
-            pass
-        except errors.NreplError as error:
-            reason = f"the server broke the protocol: {error}"
-            await self._websocket.close(1002)
-        finally:
-            self._end(reason or self._why_closed())
+    # -- for the link (`link.Owner`) ----------------------------------------------------------------
 
-    def _route(self, message: dict[str, Any]) -> None:
-        incoming = self._connection.received(message)
-        if incoming.id is not None:
-            inbox = self._inboxes.get(incoming.id)
-            if inbox is not None:
-                inbox.put(incoming)
-        elif self.on_other is not None:
-            try:
-                self.on_other(message)
-            except Exception as error:
-                self._loop.call_exception_handler({"message": "on_other failed", "exception": error})
+    def incoming(self, incoming: Incoming) -> Awaitable[object] | None:
+        inbox = None if incoming.id is None else self._inboxes.get(incoming.id)
+        if inbox is not None:
+            inbox.put(incoming)
+        elif incoming.id is None:
+            return self._call("on_other", self.on_other, incoming.message)
+        return None
 
-    def _end(self, reason: str) -> None:
-        ended, error = self._connection.lost(reason)
-        for id in ended:
+    def ended(self, ids: list[str], error: ConnectionLost) -> None:
+        for id in ids:
             inbox = self._inboxes.pop(id, None)
             if inbox is not None:
                 inbox.fail(error)
 
-    def _why_closed(self) -> str:
-        code, reason = self._websocket.close_code, self._websocket.close_reason
-        if code in (None, 1006):
-            return f"the connection to {self.address} broke"
-        return f"the server closed the connection ({code}{f', {reason}' if reason else ''})"
+    def resumed(self, reason: str) -> None:
+        self._call("on_resumed", self.on_resumed, reason)
+
+    def over(self, error: ConnectionLost) -> None:
+        self.is_lost = True
+
+    def _call(self, name: str, callback: Callable[[Any], object] | None, argument: Any) -> Awaitable[object] | None:
+        if callback is None:
+            return None
+        try:
+            said = callback(argument)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": f"{name} failed", "exception": error})
+            return None
+        return said if inspect.isawaitable(said) else None
 
 
 class Session:
@@ -337,6 +347,11 @@ class Session:
                 code = file.read()
         fields = {"session": self.id, "file": os.fspath(path), "code": code, **options}
         return Stream(self.client, "load-file", self.id, fields)
+
+    def attach(self, since: int | None = None) -> Observer:
+        """All messages of the session, whoever asked for them, as they come, from those after the number
+        `since` on; None: from now on. Over a connection of its own: see `Observer`."""
+        return self.client.observe(self.id or "", since)
 
     async def interrupt(
         self, id: str | None = None, *, all: bool = False, kill_after: float | None = None
@@ -430,8 +445,9 @@ class connect:  # noqa: N801 - used like a function
     that this user's connection files do not know (or name its file in `NREPL_PY_TOKEN_FILE`).
     `wss://` is checked against the system's trust store and the authorities in the file `cafile` (or
     in the one that `NREPL_PY_CAFILE` names). `codec`: `msgpack` or `json`. `max_frame`, `max_value`:
-    bytes of the largest message taken, and of `data` and `mime` beyond that. Raises `NoServer`,
-    `Unauthorized`, `Forbidden`, `UnsupportedVersion`.
+    bytes of the largest message taken, and of `data` and `mime` beyond that. `resume`: seconds for which a
+    connection that broke is tried to be had again; 0: never. Raises `NoServer`, `Unauthorized`, `Forbidden`,
+    `UnsupportedVersion`.
     """
 
     def __init__(
@@ -447,6 +463,7 @@ class connect:  # noqa: N801 - used like a function
         client_name: str = "nrepl-py",
         max_frame: int = MAX_FRAME,
         max_value: int = MAX_VALUE,
+        resume: float = RESUME_SECONDS,
     ) -> None:
         self._where = (url, token, unix, directory, file)
         self._cafile = cafile
@@ -454,6 +471,7 @@ class connect:  # noqa: N801 - used like a function
         self._name = client_name
         self._max_frame = max_frame
         self._max_value = max_value
+        self._resume = resume
         self._client: Client | None = None
 
     def __await__(self) -> Generator[Any, None, Client]:
@@ -469,50 +487,8 @@ class connect:  # noqa: N801 - used like a function
 
     async def _connect(self) -> Client:
         address = resolve(*self._where)
-        client = Client(await self._handshake(address), address)
-        try:
-            hello = await client.request(
-                "hello",
-                client_name=self._name,
-                client_version=__version__,
-                max_frame=self._max_frame,
-                max_value=self._max_value,
-            )
-        except BaseException:
-            await client.aclose()
-            raise
-        client.server = hello.get("server", {})
-        client.principal = hello.get("principal", "")
-        client.capabilities = frozenset(hello.get("capabilities", ()))
-        return client
-
-    async def _handshake(self, address: Address) -> websockets.asyncio.client.ClientConnection:
-        options: dict[str, Any] = {"unix": True, "path": address.unix} if address.unix else {}
-        context = trust.context(address, self._cafile)
-        if context is not None:
-            options["ssl"] = context
-        try:
-            return await websockets.asyncio.client.connect(
-                "ws://localhost/" if address.unix else address.url,
-                subprotocols=[Subprotocol(name) for name, codec in SUBPROTOCOLS.items() if codec == self._codec],
-                additional_headers={"Authorization": f"Bearer {address.token}"} if address.token else None,
-                compression=None,
-                # A proxy from the environment is for the web, and a token is not for a proxy.
-                proxy=None,
-                open_timeout=OPEN_SECONDS,
-                ping_timeout=PING_SECONDS,
-                # In JSON, bytes grow by a third.
-                max_size=self._max_frame + self._max_value * 4 // 3,
-                **options,
-            )
-        except InvalidStatus as refused:
-            raise _refusal(refused) from None
-        except ssl.SSLCertVerificationError as error:
-            raise trust.untrusted(address, error) from None
-        except TimeoutError:
-            raise NoServer(f"nothing answered at {address} within {OPEN_SECONDS} s") from None
-        except (OSError, WebSocketException, InvalidHandshake, ValueError) as error:
-            raise NoServer(f"no server answers at {address}: {_sentence(error)}") from None
+        dial = Dial(address, self._cafile, self._codec, self._name, self._max_frame, self._max_value)
+        return Client(*await dial.open(), dial, self._resume)
 
 
 def _check_number(value: Any) -> None:
@@ -521,20 +497,3 @@ def _check_number(value: Any) -> None:
         raise ValueError("a number is not finite")
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         raise ValueError("an integer does not fit 64 bits")
-
-
-def _refusal(refused: InvalidStatus) -> errors.NreplError:
-    """The error an HTTP status at the handshake stands for."""
-    status = refused.response.status_code
-    said = bytes(refused.response.body or b"").decode("utf-8", "replace").strip()
-    if status in (401, 429):
-        return errors.Unauthorized(said or "the server does not know this token")
-    if status == 403:
-        return errors.Forbidden(said or "the server refuses connections by this name")
-    return NoServer(f"the server refused the connection with HTTP status {status}{f': {said}' if said else ''}")
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

@@ -21,6 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
 from nrepl_py.client import aio
 from nrepl_py.client.address import Address
 from nrepl_py.client.connection import ConnectionLost
+from nrepl_py.client.observer import Observer
 from nrepl_py.client.portal import Interrupted, Portal
 from nrepl_py.client.results import EvalResult
 from nrepl_py.client.stream import Stream
@@ -136,6 +137,23 @@ class Session:
         finally:
             # Done from here, not in the loop: a generator may be finalized when that is gone.
             stream.leave()
+
+    def attach(self, since: int | None = None) -> Iterator[dict[str, Any]]:
+        """`aio.Session.attach` as an iterator; leave the loop to look no more."""
+        observer = self._portal.call(self._observer, since)
+        try:
+            while True:
+                try:
+                    message = self._portal.call(observer.__anext__)
+                except StopAsyncIteration:
+                    return
+                yield message
+        finally:
+            if not self._portal.closed:
+                self._portal.call(observer.aclose)
+
+    async def _observer(self, since: int | None) -> Observer:
+        return self._session().attach(since)
 
     interrupt = _of_session(aio.Session.interrupt)
     stdin = _of_session(aio.Session.stdin)

@@ -47,7 +47,7 @@ def test_the_server_of_the_directory_or_nearest_above(write: Writer, tmp_path: P
 def test_the_current_directory_unless_told(write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(unix="/run/s")
     monkeypatch.chdir(tmp_path)
-    assert resolve() == Address("ws://127.0.0.1:7", "secret", "/run/s")
+    assert resolve()[:3] == ("ws://127.0.0.1:7", "secret", "/run/s")
     assert resolve(token="mine").token == "mine"
 
 
@@ -59,7 +59,7 @@ def test_no_server_says_how_to_start_one(write: Writer, tmp_path: Path) -> None:
 
 def test_a_named_connection_file(write: Writer, tmp_path: Path) -> None:
     server = write(path=str(tmp_path / "server.json"))
-    assert resolve(file=server.path) == Address("ws://127.0.0.1:7", "secret")
+    assert resolve(file=server.path)[:3] == ("ws://127.0.0.1:7", "secret", None)
 
 
 def test_a_named_file_that_is_none(write: Writer, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_runtime_directory_open_to_others_is_not_believed(write: Writer, tmp_p
 def test_the_token_of_a_url_or_a_socket_that_is_this_users(write: Writer, tmp_path: Path) -> None:
     write(unix=str(tmp_path / "socket"))
     assert resolve("ws://127.0.0.1:7/").token == "secret"
-    assert resolve(unix=str(tmp_path / "socket")) == Address("ws://localhost/", "secret", str(tmp_path / "socket"))
+    assert resolve(unix=str(tmp_path / "socket"))[:3] == ("ws://localhost/", "secret", str(tmp_path / "socket"))
     assert resolve("ws://127.0.0.1:8").token is None
 
 

@@ -481,7 +481,7 @@ async def test_a_lost_connection_ends_every_open_request():
         await peer.next("describe")
         peer.websocket.transport.abort()
 
-    async with scripted(script) as server, aio.connect(server.url) as client:
+    async with scripted(script) as server, aio.connect(server.url, resume=0) as client:
         asked = [asyncio.create_task(client.eval("1")), asyncio.create_task(client.describe())]
         for task in asked:
             with pytest.raises(ConnectionLost, match="broke"):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import pytest
 
 from nrepl_py import connect, errors
 from nrepl_py.client import Client, ConnectionLost, EvalError, Interrupted, NoServer, aio
+from nrepl_py.client.portal import Portal
 from nrepl_py.embed import Embedded, serve_in_thread
+from nrepl_py.errors import UnknownSession
+from tests.client.proxy import proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60  # seconds before a silent process fails a test
@@ -218,8 +222,47 @@ def test_a_server_that_was_killed_in_an_eval(tmp_path: Path) -> None:
         ROOT,
     ) as host:
         url, token = host.hear().split()
-        with connect(url, token) as s, pytest.raises(ConnectionLost, match=f"the connection to {url} broke"):
+        with connect(url, token, resume=1) as s, pytest.raises(ConnectionLost, match=f"the connection to {url} broke"):
             s.eval(FOREVER, on_message=lambda message: "out" in message and host.process.kill())
+
+
+def test_a_connection_that_breaks_is_had_again_by_itself(server: Embedded) -> None:
+    elsewhere = Portal()
+    stack = AsyncExitStack()
+    way = elsewhere.call(stack.enter_async_context, proxy(server.url))
+
+    async def cut() -> None:
+        way.cut()
+
+    try:
+        with connect(way.url, server.token) as client:
+            client.eval("1")
+            for _ in range(3):
+                elsewhere.call(cut)
+                assert client.eval("6 * 7").value == "42"
+            result = client.eval(
+                "for i in range(100): print(i, flush=True)",
+                on_message=lambda message: "out" in message and message["seq"] % 30 == 0 and elsewhere.call(cut),
+            )
+            assert result.out == "".join(f"{i}\n" for i in range(100))
+    finally:
+        elsewhere.call(stack.aclose)
+        elsewhere.close()
+
+
+def test_looking_on(server: Embedded) -> None:
+    with connect(server.url, server.token) as client, client.clone() as session:
+        session.eval("1 + 1")
+        seen = []
+        for message in session.attach(since=0):
+            seen.append(message["seq"])
+            if message.get("value") == "2":
+                break
+        assert seen == list(range(1, len(seen) + 1))
+        looking = session.attach()
+        client.session(session.id).close()
+        with pytest.raises(UnknownSession):
+            next(looking)
 
 
 class Program:

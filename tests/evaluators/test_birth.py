@@ -29,12 +29,15 @@ def in_child(fd: int, *data: bytes) -> int:
     """The pid of a child that says these and waits for an answer."""
     pid = os.fork()
     if pid == 0:
-        os.closerange(3, fd)  # the other end among them
-        os.closerange(fd + 1, 1024)
-        with socket.socket(fileno=fd) as sock:
-            for one in data:
-                sock.send(one)
-            os._exit(0 if sock.recv(1) == b"g" else 1)
+        try:
+            os.closerange(3, fd)  # the other end among them
+            os.closerange(fd + 1, 1024)
+            with socket.socket(fileno=fd) as sock:
+                for one in data:
+                    sock.send(one)
+                os._exit(0 if sock.recv(1) == b"g" else 1)
+        finally:
+            os._exit(1)
     os.close(fd)
     return pid
 

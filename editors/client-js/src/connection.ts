@@ -163,7 +163,8 @@ export class Connection {
     for (const entry of this.#requests.all.filter((one) => one.sent)) {
       entry.sent = false;
       entry.again = true;
-      if (!entry.survives) {
+      entry.attempts += 1;
+      if (!entry.survives || entry.breaksConnections) {
         this.#end(entry.id, new ConnectionLost(`${reason}; what became of this ${entry.request.op} is not known`));
       }
     }

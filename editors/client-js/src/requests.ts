@@ -5,6 +5,12 @@ import type { Message, Outgoing } from "./messages.js";
 /** Open requests, sent or waiting for a connection: the server takes 128 evals in a session's queue. */
 export const MAX_OPEN = 1000;
 
+/** Bytes of a frame that every server takes: the least that `max-frame` may be. */
+const ALWAYS_TAKEN = 64 << 10;
+
+/** Connections that a larger one is sent on, each of which breaks: by then it is what breaks them. */
+const MAX_ATTEMPTS = 3;
+
 /** What a request's replies are given to. Calls must not throw. */
 export interface Handler {
   /** A reply, the last one included; not an error. `size`: of its frame. */
@@ -42,6 +48,8 @@ export class Entry {
   again = false;
   /** Bytes of its frame. */
   size = 0;
+  /** Connections that were lost before anything was heard of it. */
+  attempts = 0;
   /** An eval's: the server has it. */
   accepted = false;
   /** An eval's: it has begun. */
@@ -83,6 +91,11 @@ export class Entry {
   /** An eval's: nothing came of it since messages of its session went missing, so it may have run, or ended, in these. */
   get doubtful(): boolean {
     return this.#doubt !== undefined;
+  }
+
+  /** Whether it is so large, and was lost so often, that the connections may well have been lost for it. */
+  get breaksConnections(): boolean {
+    return !this.accepted && this.size > ALWAYS_TAKEN && this.attempts >= MAX_ATTEMPTS;
   }
 
   /** A message of its stream came. One that it cannot have begun with says that what it began with is lost. */

@@ -219,10 +219,10 @@ for (const [name, options] of Object.entries(codecs)) {
       const where = { code: "'🐍'; area(1)", cursor: "'🐍'; area".length };
       assert.equal((await patiently(() => session.lookup(where))).name, "area");
       assert.equal(await patiently(() => session.lookup("no_such_name")), undefined);
-      assert.deepEqual(await session.isComplete("def f():").then(({ state, indent }) => [state, indent]), [
-        "incomplete",
-        "    ",
-      ]);
+      assert.deepEqual(
+        await patiently(() => session.isComplete("def f():")).then(({ state, indent }) => [state, indent]),
+        ["incomplete", "    "],
+      );
       await session.close();
     });
 
@@ -354,7 +354,9 @@ test("events and late output are told apart", async (t) => {
   let late;
   const said = new Promise((resolve) => (late = resolve));
   const { session, told } = await throughProxy(t, { onLate: late });
-  const { id } = await session.eval("import threading, sys\nthreading.Timer(0.05, lambda: print('later')).start()");
+  const waits = "import threading\ngo = threading.Event()\ndef late():\n  go.wait()\n  print('later')";
+  const { id } = await session.eval(`${waits}\nthreading.Thread(target=late).start()`);
+  await session.eval("go.set()"); // not before the first one has ended
   const message = await said;
   assert.deepEqual([message.id, message.late, message.out], [id, true, "later\n"]);
   await session.close();

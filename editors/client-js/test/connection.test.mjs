@@ -392,6 +392,27 @@ test("a frame that is too large ends the request it was, and no other", () => {
   assert.deepEqual(small.said.ends, []);
 });
 
+test("a large request that each connection breaks under is not sent for ever, and a small one is not blamed", () => {
+  const core = up();
+  const [small, large] = [request(), request()];
+  const ids = [small, large].map((one) => core.request("eval", { session: "s", code: "…" }, one));
+  for (let attempt = 1; attempt <= 4; attempt += 1) {
+    const sent = core.take().filter((one) => one.op === "eval");
+    assert.deepEqual(
+      sent.map((one) => one.id),
+      attempt <= 3 ? ids : ids.slice(0, 1),
+    );
+    core.sized(ids[0], 60_000);
+    core.sized(ids[1], 70_000);
+    core.closed("reset");
+    greet(core);
+    const [attach] = core.take();
+    core.received({ id: attach.id, session: "s", "last-seq": 0, running: null, open: [], status: ["done"] });
+  }
+  assert.deepEqual(small.said.ends, []);
+  assert.equal(large.said.ends[0].code, "connection-lost");
+});
+
 test("closing again after a lost reply is no error", () => {
   const core = up();
   const asked = request();

@@ -62,7 +62,7 @@ CORE_PARTS = ("nrepl_py.server", "nrepl_py.worker", "nrepl_py.codec", "nrepl_py.
 ASIDE = (
     *(f"nrepl_py.server.{name}" for name in ("auth", "describe", "listen", "logs", "main", "routes", "tls")),
     *(f"nrepl_py.server.{name}" for name in ("door", "pace", "peers")),  # with the line above, a program's
-    *(f"nrepl_py.server.{name}" for name in ("audit", "counters", "metrics", "observers")),  # who watches
+    *(f"nrepl_py.server.{name}" for name in ("audit", "audience", "counters", "metrics", "observers")),  # who watches
     *(f"nrepl_py.worker.{name}" for name in ("boot", "zygote", "hooks", "children", "lend", "hosted")),
     # the last line: how an interpreter is started and settled
 )

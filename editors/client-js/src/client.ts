@@ -72,7 +72,6 @@ export class Client {
   /** Use `connect`. */
   constructor(options: ConnectOptions, started: (client: Client) => void) {
     this.closed = new Promise((resolve) => (this.#over = resolve));
-    const tell = (callback: (() => void) | undefined): void => guarded(callback);
     const hello = wire({
       token: options.token,
       clientName: options.clientName ?? "nrepl-py-client",
@@ -84,16 +83,16 @@ export class Client {
       ready: (reply) => {
         this.#greeted(reply);
         started(this);
-        tell(options.onUp);
+        guarded(options.onUp);
       },
       refused: (error) => this.#end(error),
-      event: (message) => tell(() => options.onEvent?.(message as StreamMessage)),
+      event: (message) => guarded(() => options.onEvent?.(message as StreamMessage)),
       other: (message) =>
-        tell(() => {
+        guarded(() => {
           const late = message.late === true || message.id === undefined;
           (late ? options.onLate : options.onOther)?.(message as StreamMessage);
         }),
-      lost: (gap) => tell(() => options.onLost?.(gap)),
+      lost: (gap) => guarded(() => options.onLost?.(gap)),
     };
     this.#core = new Connection(randomPrefix(), hello, listener);
     const Socket = options.WebSocket ?? (globalThis as { WebSocket?: SocketConstructor }).WebSocket;
@@ -106,7 +105,7 @@ export class Client {
       down: (reason, seconds) => {
         // A first attempt that fails is the caller's to judge.
         if (!greeted) return this.#end(reason);
-        tell(() => options.onDown?.(reason, seconds));
+        guarded(() => options.onDown?.(reason, seconds));
       },
       over: (error) => this.#over(error),
     });

@@ -45,7 +45,7 @@ def test_invalid_message(any_peer: Peer, op: str, fields: dict[str, Any], says: 
     assert says in message
 
 
-@pytest.mark.parametrize("op", ["restart", "evall", ""])
+@pytest.mark.parametrize("op", ["evall", "Eval", ""])
 def test_unknown_op(any_peer: Peer, op: str) -> None:
     code, message = refused(any_peer, op)
     assert code == "unknown-op"

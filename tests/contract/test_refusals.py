@@ -15,7 +15,7 @@ from tests.contract.driver import PATIENCE, Peer, Session
 
 
 def refused(peer: Peer, op: str, **fields: Any) -> tuple[str, str]:
-    reply = peer.request(op, **fields).last
+    reply = peer.ask(op, **fields).last
     assert (reply["status"][0], reply["status"][2]) == ("error", "done")
     assert reply["status"][1] in ERRORS
     assert peer.request("describe").last["status"] == ["done"]

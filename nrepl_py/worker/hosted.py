@@ -8,6 +8,7 @@ streams stay as they are for everyone else. Nothing here isolates anything.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import socket
 import sys
 import threading
@@ -104,7 +105,8 @@ class Thread(Host):
             self._streams.remove(worker)
             worker.relay.close()
             control.close()
-            side.shutdown(socket.SHUT_RDWR)  # wakes the helper thread, which reads from it
+            with contextlib.suppress(OSError):  # a thread that was cut off ends after its helper
+                side.shutdown(socket.SHUT_RDWR)  # wakes the helper thread, which reads from it
             on_end()
 
     def interrupt(self) -> None:

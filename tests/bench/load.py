@@ -15,6 +15,7 @@ import os
 import queue
 import random
 import signal
+import socket
 import statistics
 import sys
 import tempfile
@@ -295,13 +296,16 @@ async def _kill(server: Server, client: Client, session: Session) -> None:
 
 
 async def _disconnect(server: Server, client: Client, session: Session) -> None:
-    """Leave in the middle of an eval, and close the session from elsewhere."""
-    async with server.connect() as other:
-        stream = other.session(session.id or "").stream(
-            "import time\nwhile True: print('still here'); time.sleep(0.01)"
-        )
-        await anext(stream)
-        other._websocket.transport.abort()
+    """Break a connection in the middle of an eval, and close the session from another."""
+
+    def leave() -> None:
+        peer = server.peer()
+        code = "import time\nwhile True: print('still here'); time.sleep(0.01)"
+        peer.until(peer.send("eval", session=session.id, code=code), key="out")
+        peer.socket.socket.shutdown(socket.SHUT_RDWR)
+        peer.close()
+
+    await asyncio.to_thread(leave)
     await session.close()
 
 

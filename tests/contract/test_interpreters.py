@@ -86,11 +86,11 @@ def test_output_of_every_origin(target: Session) -> None:
 
 def test_introspection(target: Session) -> None:
     target.ok("import os\ndef function(argument): 'Its doc.'")
-    names = [c["candidate"] for c in target.request("completions", code="os.pa", cursor=5).last["completions"]]
+    names = [c["candidate"] for c in target.ask("completions", code="os.pa", cursor=5).last["completions"]]
     assert "path" in names
-    assert target.request("lookup", sym="function").last["info"]["doc"] == "Its doc."
-    assert "argument" in target.request("signature", code="function(", cursor=9).last["signatures"][0]["label"]
-    jedi = [c["candidate"] for c in target.request("completions", code="import collec", cursor=13).last["completions"]]
+    assert target.ask("lookup", sym="function").last["info"]["doc"] == "Its doc."
+    assert "argument" in target.ask("signature", code="function(", cursor=9).last["signatures"][0]["label"]
+    jedi = [c["candidate"] for c in target.ask("completions", code="import collec", cursor=13).last["completions"]]
     assert "collections" in jedi
     assert target.request("is-complete", code="def f():").last["state"] == "incomplete"
 

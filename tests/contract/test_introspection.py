@@ -10,7 +10,7 @@ from tests.contract.driver import Session
 
 
 def complete(session: Session, code: str, **options: object) -> list[str]:
-    reply = session.request("completions", code=code, cursor=len(code), **options).last
+    reply = session.ask("completions", code=code, cursor=len(code), **options).last
     assert reply["status"] == ["done"], reply
     return [completion["candidate"] for completion in reply["completions"]]
 
@@ -24,7 +24,7 @@ def test_live_names(any_session: Session) -> None:
 def test_a_completion_says_what_it_replaces(any_session: Session) -> None:
     any_session.ok("import os")
     code = "é = os.pa"
-    reply = any_session.request("completions", code=code, cursor=len(code)).last
+    reply = any_session.ask("completions", code=code, cursor=len(code)).last
     (path,) = [entry for entry in reply["completions"] if entry["candidate"] == "path"]
     assert (path["start"], path["type"]) == (7, "module")
 
@@ -43,19 +43,19 @@ def test_in_a_module(session: Session) -> None:
 def test_signatures(any_session: Session) -> None:
     any_session.ok("def function(first, second=2, *rest, key=None): 'Doc.'")
     code = "function(1, "
-    (signature,) = any_session.request("signature", code=code, cursor=len(code)).last["signatures"]
+    (signature,) = any_session.ask("signature", code=code, cursor=len(code)).last["signatures"]
     assert signature["label"].startswith("function(first, second=2")
     assert signature["parameters"][signature["active"]]["label"].startswith("second")
-    assert any_session.request("signature", code="1 + 1", cursor=5).last["signatures"] == []
+    assert any_session.ask("signature", code="1 + 1", cursor=5).last["signatures"] == []
 
 
 def test_lookup(any_session: Session) -> None:
     any_session.ok("def function(first):\n    'Its documentation.'", file="/p/look.py", line=12)
-    info = any_session.request("lookup", sym="function").last["info"]
+    info = any_session.ask("lookup", sym="function").last["info"]
     assert info["doc"] == "Its documentation."
     assert (info["name"], info["type"], info["file"], info["line"]) == ("function", "function", "/p/look.py", 12)
-    assert any_session.request("lookup", code="x = function", cursor=8).last["info"]["name"] == "function"
-    reply = any_session.request("lookup", sym="no.such.name").last
+    assert any_session.ask("lookup", code="x = function", cursor=8).last["info"]["name"] == "function"
+    reply = any_session.ask("lookup", sym="no.such.name").last
     assert reply["status"] == ["error", "not-found", "done"]
 
 
@@ -90,8 +90,8 @@ class TestBusy:
 
     def test_all_of_it_answers(self, busy: Session) -> None:
         assert "path" in complete(busy, "os.pa")
-        assert busy.request("lookup", sym="function").last["info"]["doc"] == "Doc."
-        assert busy.request("signature", code="function(", cursor=9).last["signatures"]
+        assert busy.ask("lookup", sym="function").last["info"]["doc"] == "Doc."
+        assert busy.ask("signature", code="function(", cursor=9).last["signatures"]
         assert busy.request("is-complete", code="(").last["state"] == "incomplete"
 
 
@@ -136,11 +136,11 @@ ran.clear()
 )
 def test_nothing_of_the_users_runs(session: Session, code: str) -> None:
     session.ok(HOSTILE)
-    session.request("completions", code=code, cursor=len(code))
-    session.request("lookup", code=code[:-1], cursor=len(code) - 1)
-    session.request("lookup", sym=code[:-1])
+    session.ask("completions", code=code, cursor=len(code))
+    session.ask("lookup", code=code[:-1], cursor=len(code) - 1)
+    session.ask("lookup", sym=code[:-1])
     call = code[:-1] + "("
-    session.request("signature", code=call, cursor=len(call))
+    session.ask("signature", code=call, cursor=len(call))
     assert session.ok("ran").value == "[]"
 
 

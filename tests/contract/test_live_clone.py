@@ -136,7 +136,7 @@ def test_whatever_else_a_session_does_a_clone_does(session: Session) -> None:
         peer.until(id, key="out")
         assert clone.request("interrupt").last["status"] == ["done"]
         assert "interrupted" in peer.until(id).last["status"]
-    (found,) = clone.request("completions", code="asyncio.get_event_loop_pol", cursor=26).last["completions"]
+    (found,) = clone.ask("completions", code="asyncio.get_event_loop_pol", cursor=26).last["completions"]
     assert found["candidate"] == "get_event_loop_policy"
     code = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'print(1)']); import os\nos.system('echo 2');"
     assert clone.ok(code).out.split() == ["1", "2"]

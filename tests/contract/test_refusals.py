@@ -15,7 +15,7 @@ from tests.contract.driver import PATIENCE, Peer, Session
 
 
 def refused(peer: Peer, op: str, **fields: Any) -> tuple[str, str]:
-    reply = peer.request(op, **fields).last
+    reply = peer.ask(op, **fields).last
     assert (reply["status"][0], reply["status"][2]) == ("error", "done")
     assert reply["status"][1] in ERRORS
     assert peer.request("describe").last["status"] == ["done"]
@@ -45,7 +45,7 @@ def test_invalid_message(any_peer: Peer, op: str, fields: dict[str, Any], says: 
     assert says in message
 
 
-@pytest.mark.parametrize("op", ["restart", "evall", ""])
+@pytest.mark.parametrize("op", ["evall", "Eval", ""])
 def test_unknown_op(any_peer: Peer, op: str) -> None:
     code, message = refused(any_peer, op)
     assert code == "unknown-op"

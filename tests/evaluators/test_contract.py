@@ -262,9 +262,9 @@ async def test_closing_ends_everything(watched: Watched) -> None:
 
 async def test_what_interrupts_have_done_can_be_asked_while_the_end_is_told(watched: Watched) -> None:
     ref = await watched.session()
-    serial = watched.run(
-        ref, "print('on')\nwhile True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
-    )
+    # Deaf, but not for ever: a thread of this program cannot be killed, and would run on.
+    deaf = "print('on')\ntry:\n    while True: pass\nexcept KeyboardInterrupt: pass\n"
+    serial = watched.run(ref, deaf + "import time\nend = time.monotonic() + 3\nwhile time.monotonic() < end: pass")
     await watched.until(lambda event: _about(event, serial))
     asked: list[tuple[str, ...]] = []
     evaluator = watched.evaluator

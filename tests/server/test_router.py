@@ -199,7 +199,7 @@ def test_describe(bench: Bench) -> None:
     assert reply["versions"] == {"nrepl-py": "1", "protocol": {"min": 1, "max": 1}}
     assert reply["limits"]["max-frame"] == 4 << 20
     assert reply["limits"]["max-queue-evals"] == 128
-    assert reply["sandbox"] == {"tier": "none", "capabilities": ["interrupt", "kill"]}
+    assert reply["sandbox"] == {"tier": "none", "capabilities": ["clone", "interrupt", "kill"]}
     assert reply["transports"] == ["ws"]
 
 
@@ -250,8 +250,12 @@ def test_a_clone_nobody_hears_of_is_undone() -> None:
         assert (bench.of(do.Stop) == []) is kept
 
 
-def test_what_clone_cannot_do_yet() -> None:
-    assert status(Bench().ask("clone", id="c", session="s")) == [("c", ["error", "not-supported", "done"])]
+def test_copies_where_there_are_none() -> None:
+    bench = Bench(evaluator_capabilities=frozenset({"kill"})).clone()
+    for op, fields in (("clone", {}), ("restart", {"from": bench.session})):
+        (reply,) = bench.ask(op, session=bench.session, **fields)
+        assert reply["status"] == ["error", "not-supported", "done"]
+    assert bench.of(do.Start) == bench.of(do.Stop) == []
 
 
 def test_names(bench: Bench) -> None:
@@ -310,7 +314,7 @@ def test_ls_sessions(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("op", "fields", "code"),
     [
-        ("restart", {"from": "other"}, "not-supported"),
+        ("restart", {"from": "other"}, "unknown-session"),
         ("lookup", {}, "invalid-message"),
         ("lookup", {"code": "x"}, "invalid-message"),
         ("completions", {"code": "x", "cursor": 2}, "invalid-message"),

@@ -29,14 +29,35 @@ REQUEST_ITEMS: Final = 4096
 take one byte of the frame, so that without a bound a frame of 4 MiB would make hundreds out of them."""
 
 
+class Packed:
+    """Plain data as a worker sent it: MessagePack, looked at once (`packed`), that goes on to clients as it is."""
+
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: bytes | memoryview) -> None:
+        self.wire = wire
+
+    @property
+    def value(self) -> Any:
+        """What it stands for."""
+        return msgpack.unpackb(self.wire, raw=False)
+
+
+def packed(data: bytes | memoryview) -> Packed:
+    """One MessagePack value, to be relayed. Raises as `unpack`."""
+    unpack(data)
+    return Packed(data)
+
+
 def encode(message: dict[str, Any], codec: str) -> bytes:
     """The message as one frame's payload; `codec` is `json` or `msgpack`. Lone surrogates, which
     a client's own text may hold, become backslash escapes."""
     try:
+        data = message.get("data")
         if codec == "msgpack":
-            return _pack(message)
-        if "data" in message:
-            message = message | {"data": _json_bytes(message["data"])}
+            return _spliced(message, data) if type(data) is Packed else _pack(message)
+        if data is not None:
+            message = message | {"data": _json_bytes(data.value if type(data) is Packed else data)}
         return to_json(message)
     except UnicodeEncodeError:
         return encode(_escape_surrogates(message), codec)
@@ -94,10 +115,20 @@ def from_json(data: bytes | str | memoryview, items: int | None = None) -> Any:
 
 
 _SMALL_MAP: Final = 0x80
+_SMALL_MAP_PAIRS: Final = 15
 _decode_flat: Callable[[Any], dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, str | int | bool | None]).decode
 _NAMES: Final = {"json": "valid JSON", "msgpack": "valid MessagePack"}
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True, use_bin_type=True).pack
+_DATA_KEY: Final = _pack("data")
 to_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+
+
+def _spliced(message: dict[str, Any], data: Packed) -> bytes:
+    """The message as MessagePack, whose `data` is that already."""
+    if len(message) > _SMALL_MAP_PAIRS:
+        return _pack(message | {"data": data.value})
+    rest = _pack({key: value for key, value in message.items() if key != "data"})
+    return b"".join((bytes((_SMALL_MAP | len(message),)), rest[1:], _DATA_KEY, data.wire))
 
 
 def _no_duplicates(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:

@@ -68,6 +68,10 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     certfile: Annotated[str, Meta(min_length=1, description="TLS certificate, PEM; reread on SIGHUP")] | None = None
     keyfile: Annotated[str, Meta(min_length=1, description="its key, where it is not in the same file")] | None = None
     allow_uids: Annotated[tuple[int, ...], Meta(description="further users the Unix socket is open to")] = ()
+    # 0: who starts a server by hand ends it by hand.
+    unused_seconds: Annotated[
+        float, Meta(ge=0, description="until it ends, if nobody is connected and nothing runs")
+    ] = 0
     config: Annotated[str, Meta(description="the file of `--config`")] | None = None
     limits: Limits = Limits()
 

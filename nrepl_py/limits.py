@@ -58,8 +58,10 @@ class Limits(Struct, frozen=True, kw_only=True, rename="kebab"):
     max_family_sessions: Annotated[_Count, Meta(description="a session and its live clones, together")] = 16
     # 1000: below the 1024 descriptors a process may often have at most, for their share of them.
     max_connections: Annotated[_Count, Meta(description="connections open at once")] = 1000
-    # 5000: what one connection reaches with evals one after the other; past it, it is read no further for a moment.
-    max_messages_per_second: Annotated[_Count, Meta(description="messages taken from one connection, lastingly")] = 5000
+    # 10,000: more than one connection reaches with evals one after the other; past it, it is not read for a moment.
+    max_messages_per_second: Annotated[_Count, Meta(description="messages taken from one connection, lastingly")] = (
+        10_000
+    )
     # 10,000: a notebook's worth sent ahead is taken at once; a flood has the loop for less than a second.
     max_messages_burst: Annotated[_Count, Meta(description="messages taken from one connection at once")] = 10_000
     # 60: a token cannot be guessed at any rate; this bounds the work and the log lines of those who try.

@@ -11,15 +11,18 @@ Units: times are seconds, sizes bytes. Lines count from 1, columns and cursors f
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 PROTOCOL_VERSION = 1
 SUBPROTOCOLS = {"nrepl.v1.json": "json", "nrepl.v1.msgpack": "msgpack"}
 
-Id = Annotated[str, Meta(min_length=1, max_length=128, description="chosen by the client")]
-SessionRef = Annotated[str, Meta(min_length=1, max_length=128, description="a session's id or name")]
+MAX_ID: Final = 128
+"""Characters of an id, from the contract."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID, description="chosen by the client")]
+SessionRef = Annotated[str, Meta(min_length=1, max_length=MAX_ID, description="a session's id or name")]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 # A year's worth of seconds: past it, a number is a mistake and would overflow timers.
 Line = Annotated[int, Meta(ge=1, le=10_000_000)]

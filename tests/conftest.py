@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from nrepl_py.limits import Limits
+
 if TYPE_CHECKING:
     from nrepl_py.embed import Embedded
 
@@ -27,13 +30,23 @@ PATIENCE = 10  # seconds for what ends to be gone; ten times the server's own gr
 
 # Everything of this run lies in one directory, so that runs beside it do not count. Sessions get TMPDIR too:
 # it marks their processes. Its name is short, since a Unix socket's path may have 107 bytes at most.
-_HOME = Path(tempfile.mkdtemp(prefix="nrepl-"))
+# Where files run in processes of their own (pytest-xdist), each is such a run, beside that of their parent.
+_BASE = os.environ.setdefault("TESTS_TMPDIR", tempfile.gettempdir())
+_HOME = Path(tempfile.mkdtemp(prefix="nrepl-", dir=_BASE))
 os.environ.update({"XDG_RUNTIME_DIR": str(_HOME / "run"), "TMPDIR": str(_HOME / "tmp")})
 os.environ["XDG_CONFIG_HOME"] = str(_HOME / "config")  # where nobody has tokens
 tempfile.tempdir = str(_HOME / "tmp")
 for _name in ("run", "tmp"):
     (_HOME / _name).mkdir(mode=0o700)
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+PATIENT = Limits(answer_seconds=60)  # of a server, on a machine that has other things to do
+PATIENT_VARIABLE = "NREPL_PY_ANSWER_SECONDS"
+os.environ[PATIENT_VARIABLE] = str(int(PATIENT.answer_seconds))  # and of those that are programs
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is a matter of the machine, not of the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,7 +58,7 @@ def server() -> Iterator[Embedded]:
     """A server on TCP with `local` workers, shared by the tests of one file: `url` and `token`."""
     from nrepl_py.embed import serve_in_thread  # the core's tests need no server
 
-    with serve_in_thread(kind="local") as running:
+    with serve_in_thread(kind="local", limits=PATIENT) as running:
         yield running
 
 

@@ -49,6 +49,18 @@ def test_plain_data_with_bytes_survives_messagepack(value: Any) -> None:
     assert codec.decode(codec.encode({"data": value}, "msgpack"), "msgpack") == {"data": value}
 
 
+@given(MESSAGES, nested(LEAVES | st.binary()))
+def test_packed_data_goes_on_as_it_is(message: dict[str, Any], value: Any) -> None:
+    relayed = message | {"data": codec.packed(codec.pack_data(value))}
+    assert codec.decode(codec.encode(relayed, "msgpack"), "msgpack") == message | {"data": value}
+    assert codec.encode(relayed, "json") == codec.encode(message | {"data": value}, "json")
+
+
+def test_packed_data_is_looked_at() -> None:
+    with pytest.raises(ValueError, match="extension type"):
+        codec.packed(b"\xd4\x05x")
+
+
 @given(st.binary())
 def test_bytes_of_data_are_tagged_in_json(raw: bytes) -> None:
     message = json.loads(codec.encode({"data": [raw, {"deep": raw}]}, "json"))

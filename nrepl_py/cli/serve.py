@@ -41,6 +41,7 @@ def serve(args: argparse.Namespace) -> int:
         "certfile": args.certfile,
         "keyfile": args.keyfile,
         "allow_uids": args.allow_uid,
+        "unused_seconds": args.unused,
     }
     # Clients' variables, which may well be set where a server is started.
     environ = {name: value for name, value in os.environ.items() if name not in (TOKEN_FILE, CAFILE)}

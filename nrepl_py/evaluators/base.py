@@ -19,7 +19,7 @@ Promises every implementation keeps:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -57,10 +57,15 @@ class Spec(Struct, frozen=True):
     owner: bool = True
 
 
+MAX_DATA: Final = 1 << 22
+"""Bytes of plain data in one value, where nothing else is said."""
+
+
 class Run(Struct, frozen=True, rename="kebab", omit_defaults=True, tag_field="do", tag="run"):
     """Evaluate. `serial` counts the evals of a session from 1, across epochs; workers know no ids.
 
-    As JSON it is the frame of `worker/wire.py`, whose `RUN` has the same defaults.
+    As JSON it is the frame of `worker/wire.py`, whose `RUN` has the same defaults. `spin`: seconds to look for what
+    comes next, before sleeping; the evaluator's to say (`streak.py`).
     """
 
     serial: int
@@ -72,11 +77,12 @@ class Run(Struct, frozen=True, rename="kebab", omit_defaults=True, tag_field="do
     values: str = "last"
     mime: tuple[str, ...] = ()
     data: bool = False
-    max_data: int = 1 << 22
+    max_data: int = MAX_DATA
     max_depth: int = MAX_DEPTH
     allow_stdin: bool = True
     store_history: bool = True
     print_quota: int = 1 << 20
+    spin: float = 0.0
 
 
 class Feed(Struct, frozen=True):
@@ -89,12 +95,14 @@ class Feed(Struct, frozen=True):
 class Ask(Struct, frozen=True):
     """A question answered beside a running eval; the `Answer` repeats `number`.
 
-    `what` is `completions`, `signature`, `lookup` or `is-complete`; `fields` the op's own.
+    `what` is `completions`, `signature`, `lookup` or `is-complete`; `fields` the op's own; in `seconds` the
+    answer comes too late.
     """
 
     number: int
     what: str
     fields: dict[str, Any]
+    seconds: float
 
 
 ToWorker = Run | Feed | Ask

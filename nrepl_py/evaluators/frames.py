@@ -80,6 +80,7 @@ class Value(_Said, tag="value"):
     end: End | None = None
     text: str | None = None
     data: Any = UNSET
+    """As `codec.Packed`, where the worker sent it."""
     mime: dict[str, Any] = {}
 
 
@@ -136,12 +137,20 @@ def parse(header: bytes, body: Blob, max_data: int = MAX_BODY) -> Report:
     """The report in one frame, whose plain data may have so many bytes. Raises `BadFrame`."""
     try:
         report: Report = _decode(header)
+        if type(report) is Value and report.blobs == (len(body),) and _is_text_alone(report):
+            report.text = str(body, "utf-8")  # as most values are
+            return report
         if type(report) is Value and report.has_data and max(report.blobs[report.has_text :][:1], default=0) > max_data:
             raise ValueError(f"more than the {max_data} bytes of data it was asked for")
         _FILL[type(report)](report, _split(report, body))
         return report
     except (msgspec.MsgspecError, ValueError, RecursionError, StopIteration) as error:
         raise BadFrame(f"{type(error).__name__}: {error}") from None
+
+
+def _is_text_alone(value: Value) -> bool:
+    """Nothing else is to be filled in, and the worker has not filled in anything itself."""
+    return value.has_text and not (value.has_data or value.types or value.mime) and value.data is UNSET
 
 
 def _split(report: Report, body: Blob) -> Iterator[Blob]:
@@ -168,7 +177,7 @@ def _fill_output(output: Output, blobs: Iterator[Blob]) -> None:
 
 def _fill_value(value: Value, blobs: Iterator[Blob]) -> None:
     value.text = _text(blobs) if value.has_text else None
-    value.data = codec.unpack(next(blobs)) if value.has_data else UNSET
+    value.data = codec.packed(next(blobs)) if value.has_data else UNSET
     value.mime = _bundle(value.types, blobs) if value.types else {}
 
 

@@ -42,7 +42,7 @@ class Inbox:
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes | memoryview]]:
         """Whole frames (header, body). Raises `BadFrame` where one claims to be too large."""
-        if not self._data and len(data) >= wire.PREFIX.size:
+        if not self._data and self.room is None and len(data) >= wire.PREFIX.size:
             head, body = wire.PREFIX.unpack_from(data)
             start = wire.PREFIX.size + head
             if head <= frames.MAX_HEADER and len(data) == start + body:  # as it nearly always is
@@ -173,6 +173,8 @@ class Link:
         self._inboxes = {self._control: Inbox(), self._side: Inbox()}
         self._to_control = Outbox(self._loop, self._control)
         self._to_side = Outbox(self._loop, self._side)
+        self._answer = select.poll()
+        self._answer.register(self._control, select.POLLIN)
         self._pipes: list[_Pipe] = []
         self._poll = select.poll()
         self._retired: list[_Pipe] = []
@@ -204,10 +206,15 @@ class Link:
         self._max_data = max_data
         if self._stale_pipes and len(self._retired) < 2 * _MAX_RETIRED:
             self._retire()
-        self._drain()
+        if self._poll.poll(0):
+            self._drain()
         for pipe in self._pipes:
             pipe.serial = serial
         self._to_control.send(wire.PREFIX.pack(len(header), 0) + header)
+
+    def look(self, seconds: float) -> None:
+        """Look for the answer so long, before the event loop sleeps; what comes is read there, as ever."""
+        wire.look(self._answer, seconds)
 
     def _retire(self) -> None:
         """Children of older evals keep their pipe, and with it their eval's name."""
@@ -276,14 +283,15 @@ class Link:
 
     def _report(self, report: frames.Report) -> None:
         # What was written to the pipes before this was said comes first.
-        self._drain()
+        if self._poll.poll(0):
+            self._drain()
         end = getattr(report, "end", None)
         if end is not None and end.children:
             self._stale_pipes = True
         self._on_report(report)
 
     def _drain(self) -> None:
-        # One look at both: this is done twice an eval, and most evals write nothing there.
+        # One look at both, and none here where that finds nothing: this is done twice an eval, and most write nothing.
         for fd, _ in self._poll.poll(0):
             pipe = next(pipe for pipe in self._pipes if pipe.fd == fd)
             left = _DRAIN

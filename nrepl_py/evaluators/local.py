@@ -27,8 +27,8 @@ from msgspec.structs import replace
 from nrepl_py import codec, lent
 from nrepl_py.config import Settings
 from nrepl_py.errors import NoCapacity, NotSupported, NreplError, QuotaExceeded, StartFailed
-from nrepl_py.evaluators import bounds, bundle, deaths, frames, machine, processes, views
-from nrepl_py.evaluators.base import Exited, Lost, Ref, Said, Sink, Spec, ToWorker
+from nrepl_py.evaluators import bounds, bundle, deaths, frames, machine, processes, streak, views
+from nrepl_py.evaluators.base import Exited, Lost, Ref, Run, Said, Sink, Spec, ToWorker
 from nrepl_py.evaluators.birth import Birth
 from nrepl_py.evaluators.bounds import Bounds
 from nrepl_py.evaluators.environment import PRIVATE_ENVIRONMENT, environment
@@ -39,6 +39,7 @@ from nrepl_py.evaluators.link import Link
 from nrepl_py.evaluators.machine import Machine
 from nrepl_py.evaluators.policy import BOUNDARIES, EFFECTS, NAMESPACED, Confinement, Policy
 from nrepl_py.evaluators.speech import aim, new_word, stages_of, tell, trace_of
+from nrepl_py.evaluators.streak import Streak
 from nrepl_py.evaluators.zygote import Zygote
 from nrepl_py.evaluators.zygotes import Kind, Zygotes
 from nrepl_py.ops import Cause
@@ -99,7 +100,8 @@ class LocalEvaluator:
         self._missing: list[machine.Missing] = []
         self._machine = Machine(self._bundle, self._policy.allow_degraded)
         self._bounds = Bounds()
-        self._users = itertools.cycle(range(OWNER + 1, IDS))
+        self._last_user = OWNER
+        self._streak = Streak()
         self._interpreters = Interpreters(python or sys.executable)
         self._sink: Sink = lambda event: None
 
@@ -229,8 +231,11 @@ class LocalEvaluator:
                 await self._abandon(worker)
 
     def _unused_user(self) -> int:
+        """The next in turn, so that one comes back as late as can be."""
         used = {worker.family.user for worker in self._workers.values() if worker.ready.done()}
-        return next(id for id in self._users if id not in used)
+        after = itertools.chain(range(self._last_user + 1, IDS), range(OWNER + 1, IDS))
+        self._last_user = next(user for user in after if user not in used)
+        return self._last_user
 
     async def _launch(self, worker: _Worker, executable: str, spec: Spec) -> None:
         preload = tuple(dict.fromkeys((*self._preload, *spec.preload)))
@@ -335,7 +340,12 @@ class LocalEvaluator:
 
     def send(self, ref: Ref, message: ToWorker) -> None:
         worker = self._workers.get(ref)
-        if worker is not None:
+        if worker is None:
+            return
+        if isinstance(message, Run) and self._streak.goes_on(ref) and "CPU" not in worker.confinement.rlimits:
+            tell(worker.link, replace(message, spin=streak.WORKER_SECONDS))
+            worker.link.look(streak.ROUTER_SECONDS)
+        else:
             tell(worker.link, message)
 
     def hold(self, ref: Ref, held: bool) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import sys
 from typing import Final
 
@@ -25,7 +28,7 @@ NEEDS: Final = {
 ADVICE: Final = {
     "namespaces": "user namespaces have to be allowed: kernel.unprivileged_userns_clone=1, user.max_user_namespaces "
     "above 0, on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile for this interpreter; "
-    "in a container, --security-opt seccomp=unconfined or --privileged",
+    "in a container, --security-opt seccomp=unconfined or --privileged; in a chroot there are none",
     "landlock": "it takes Linux 5.13 or later, started with `landlock` among the modules of its `lsm=` parameter",
     "seccomp": "it takes Linux on x86-64 or aarch64, with CONFIG_SECCOMP_FILTER",
     "cgroups": "start the server in a group of its own that it may divide, as by `systemd-run --user --scope -p "
@@ -37,6 +40,10 @@ EFFECTS: Final = {
     "seccomp": "sessions can make every system call of the kernel",
     "cgroups": "memory is bounded for each process of a session, and not for all of them together",
 }
+
+
+_PROBE_SECONDS: Final = 30.0
+"""For all probes: a hundred times what they take, on a machine that has other things to do."""
 
 
 class Missing(Struct, frozen=True):
@@ -57,9 +64,14 @@ async def probe(source: int) -> dict[str, str | None]:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, pass_fds=(source,), start_new_session=True
     )
-    out, err = await process.communicate()
     try:
+        out, err = await asyncio.wait_for(process.communicate(), _PROBE_SECONDS)
         found = msgspec.json.decode(out, type=dict[str, str | None])
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        found = dict.fromkeys(ADVICE, f"trying it out had not ended after {_PROBE_SECONDS:g} s")
     except msgspec.MsgspecError:
         why = err.decode("utf-8", "replace").strip().rpartition("\n")[2] or "the probe said nothing"
         found = dict.fromkeys(ADVICE, why)

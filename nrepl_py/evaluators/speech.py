@@ -24,7 +24,7 @@ def tell(link: Link, message: ToWorker) -> None:
     elif isinstance(message, Feed):
         link.tell_aside({"do": "feed", "serial": message.serial}, message.text.encode("utf-8", "surrogatepass"))
     else:
-        header: dict[str, object] = {"do": "ask", "number": message.number, "what": message.what}
+        header = {"do": "ask", "number": message.number, "what": message.what, "seconds": message.seconds}
         link.tell_aside(header, codec.to_json(message.fields))
 
 

@@ -37,10 +37,12 @@ Namespace = Dict[str, Any]
 class Introspector:
     """Answers about one namespace; makes and keeps nothing."""
 
-    def __init__(self, namespace: Namespace, lender: Lender, file: Optional[str] = None) -> None:
+    def __init__(self, namespace: Namespace, lender: Lender, file: Optional[str] = None, seconds: float = 60) -> None:
+        """`seconds` are how long jedi may take for one question."""
         self._namespace = namespace
         self._lender = lender
         self._file = file
+        self._seconds = seconds
 
     # -- completions
 
@@ -55,13 +57,13 @@ class Introspector:
         if before.inside == "string" or chain is None or text.in_import(before.text):
             number = chain is None and before.inside == "code" and _ends_in_number(before.text)
             prefix = "" if chain is None else chain.prefix
-            return [] if number else _finish(self._guess(code, cursor).completions, {}, prefix, cut)
+            return [] if number else self._finish(self._guess(code, cursor).completions, {}, prefix, cut)
         block = text.block(before.text)
         if chain.names:
             return self._attributes(code, cursor, cut, chain, text.binds(block, chain.names[0]))
         found = self._names(before.text, chain)
         asked = self._guess(code, cursor).completions if block or self._in_unknown_call(before.text) else None
-        return _finish(asked, found, chain.prefix, cut)
+        return self._finish(asked, found, chain.prefix, cut)
 
     def _attributes(self, code: str, cursor: int, cut: int, chain: text.Chain, local: bool) -> List[Info]:
         found = self._follow(chain.names)
@@ -70,9 +72,9 @@ class Introspector:
             members = statics.members(found.value)
             entries = _entries(members, chain)
         if entries and not local:
-            return _finish(None, entries, chain.prefix, cut)
-        guessed = _finish(self._guess(code, cursor).completions, {}, chain.prefix, cut, failing=not entries)
-        return guessed or _finish(None, entries, chain.prefix, cut)
+            return self._finish(None, entries, chain.prefix, cut)
+        guessed = self._finish(self._guess(code, cursor).completions, {}, chain.prefix, cut, failing=not entries)
+        return guessed or self._finish(None, entries, chain.prefix, cut)
 
     def _names(self, before: str, chain: text.Chain) -> Dict[str, Info]:
         start = chain.start
@@ -107,6 +109,29 @@ class Introspector:
         call = text.call(before)
         return call is not None and self._signature_of(call.callee) is None
 
+    def _finish(
+        self,
+        asked: Optional[Callable[[str], List[Info]]],
+        found: Dict[str, Info],
+        prefix: str,
+        cut: int,
+        failing: bool = True,
+    ) -> List[Info]:
+        """What was found and what jedi adds, in order. Jedi being late fails only where it alone could tell."""
+        entries = {name: entry for name, entry in found.items() if name.startswith(prefix) and _is_shown(name, prefix)}
+        if asked is not None:
+            try:
+                for entry in self._wait_for(lambda: asked(prefix)) or []:
+                    known = entries.get(entry["candidate"])
+                    if _is_shown(entry["candidate"], prefix) and (known is None or known["type"] == "statement"):
+                        entries[entry["candidate"]] = entry
+            except TimeoutError:
+                if failing and not entries:
+                    raise
+        for entry in entries.values():
+            entry["start"] += cut
+        return [entries[name] for name in sorted(entries)[:_MAX_COMPLETIONS]]
+
     # -- signatures
 
     def signatures(self, code: str, cursor: int) -> List[Info]:
@@ -119,7 +144,7 @@ class Introspector:
         signature = None if self._is_local(before.text, call.callee) else self._signature_of(call.callee)
         if signature is None:
             guessed = self._guess(code, cursor).signatures
-            return _or_nothing(guess.within, guessed) or []
+            return self._wait_for(guessed) or []
         shown = [parameter for parameter in signature.parameters if parameter.kind != "mark"]
         parameters = [{"label": parameter.text} for parameter in shown]
         return [{"label": signature.label, "parameters": parameters, "active": _active(shown, call.arguments)}]
@@ -168,7 +193,7 @@ class Introspector:
 
     def _guess_symbol(self, code: str, cursor: int) -> Optional[Info]:
         asked = self._guess(code, cursor)
-        found: Optional[Info] = _or_nothing(guess.within, lambda: asked.lookup(self._file))
+        found: Optional[Info] = self._wait_for(lambda: asked.lookup(self._file))
         return found
 
     # -- the two ways to know
@@ -188,6 +213,15 @@ class Introspector:
         window = code[start : end if end >= 0 else len(code)]
         first = imports + sketch(window, self._namespace)
         return guess.Text(self._lender, first, window, cursor - start, self._file, _line(code, start), start)
+
+    def _wait_for(self, work: Callable[[], Any]) -> Any:
+        """Jedi's answer; nothing where it stumbles, as it does over some code. Raises TimeoutError."""
+        try:
+            return guess.within(self._seconds, work)
+        except TimeoutError:
+            raise
+        except Exception:
+            return None
 
 
 def _bounded(code: str, cursor: int) -> Tuple[str, int, int]:
@@ -215,16 +249,6 @@ def _ends_in_number(before: str) -> bool:
     return re.search(r"(?<![\w.])\d[\w.]*$", before[-100:]) is not None
 
 
-def _or_nothing(ask: Callable[[Any], Any], work: Callable[[], Any]) -> Any:
-    """Jedi's answer; nothing where it stumbles, as it does over some code. TimeoutError goes through."""
-    try:
-        return ask(work)
-    except TimeoutError:
-        raise
-    except Exception:
-        return None
-
-
 def _entries(names: Dict[str, Found], chain: text.Chain) -> Dict[str, Info]:
     matching = {
         name: found for name, found in names.items() if name.startswith(chain.prefix) and _is_wanted(name, chain.prefix)
@@ -247,25 +271,6 @@ def _entry(name: str, found: Found, start: int, detailed: bool) -> Info:
         if doc:
             entry["doc"] = doc.partition("\n")[0][:_MAX_DOC_LINE]
     return entry
-
-
-def _finish(
-    asked: Optional[Callable[[str], List[Info]]], found: Dict[str, Info], prefix: str, cut: int, failing: bool = True
-) -> List[Info]:
-    """What was found and what jedi adds, in order. Jedi being late fails only where it alone could tell."""
-    entries = {name: entry for name, entry in found.items() if name.startswith(prefix) and _is_shown(name, prefix)}
-    if asked is not None:
-        try:
-            for entry in _or_nothing(guess.within, lambda: asked(prefix)) or []:
-                known = entries.get(entry["candidate"])
-                if _is_shown(entry["candidate"], prefix) and (known is None or known["type"] == "statement"):
-                    entries[entry["candidate"]] = entry
-        except TimeoutError:
-            if failing and not entries:
-                raise
-    for entry in entries.values():
-        entry["start"] += cut
-    return [entries[name] for name in sorted(entries)[:_MAX_COMPLETIONS]]
 
 
 def _is_shown(candidate: str, prefix: str) -> bool:
@@ -334,13 +339,15 @@ def _lookup(fields: Info, introspector: Introspector) -> Optional[Info]:
     return introspector.lookup_at(fields["code"], fields["cursor"])
 
 
-def _answer(ask: Callable[[Info, Introspector], Any]) -> Callable[[Info, Namespace, Lender], Any]:
-    return lambda fields, namespace, lender: ask(fields, Introspector(namespace, lender, fields.get("file")))
+def _answer(ask: Callable[[Info, Introspector], Any]) -> Callable[[Info, Namespace, Lender, float], Any]:
+    return lambda fields, namespace, lender, seconds: ask(
+        fields, Introspector(namespace, lender, fields.get("file"), seconds)
+    )
 
 
-ANSWERS: Dict[str, Callable[[Info, Namespace, Lender], Any]] = {
+ANSWERS: Dict[str, Callable[[Info, Namespace, Lender, float], Any]] = {
     "completions": _answer(_completions),
     "signature": _answer(_signature),
     "lookup": _answer(_lookup),
 }
-"""What answers each question: `(fields, namespace, lender)`, where `fields` are the op's own."""
+"""What answers each question: `(fields, namespace, lender, seconds)`, the op's own fields and jedi's time."""

@@ -37,16 +37,15 @@ class Lender(Protocol):
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 
-_SECONDS = 0.8  # the router waits 1 s for an answer
 _EAGER = 0.0002  # seconds; a switch itself takes some microseconds
 _one = threading.Lock()  # jedi's caches are not made for two threads
 
 
-def within(work: Callable[[], T]) -> T:
-    """`work()` in a thread of its own. Raises TimeoutError where it takes longer than there is time;
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """`work()` in a thread of its own. Raises TimeoutError where it takes longer than these seconds;
     it then goes on, since it was most likely filling caches, and the next question finds them full."""
-    deadline = time.monotonic() + _SECONDS
-    if not _one.acquire(timeout=_SECONDS):
+    deadline = time.monotonic() + seconds
+    if not _one.acquire(timeout=seconds):
         raise TimeoutError("jedi is busy with another question")
     done = threading.Event()
     results: List[T] = []

@@ -27,7 +27,7 @@ import errno
 import json
 import os
 import stat
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, NoReturn, Optional, Sequence
 
 from . import kernel, restrict
 
@@ -158,15 +158,18 @@ def _bind_owned(fd: int, target: str, owner: Sequence[int], base: int, needed: b
     """Bound so that the files of `owner`, a user and a group id outside and on disk, are `OWNER`'s in here; whether
     that could be. Where it is needed and cannot be, that is an OSError."""
     release, held = os.pipe()
+    entered, tell = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(held)
-        kernel.unshare(kernel.NEWUSER)
-        os.read(release, 1)  # ends when the other end is closed
-        os._exit(0)
+        os.close(entered)
+        _hold_namespace(tell, release)
     os.close(release)
+    os.close(tell)
     try:
-        _wait_for_namespace(child)
+        with os.fdopen(entered, "rb") as file:
+            if failed := file.read():
+                raise OSError(failed.decode())
         users, groups = ("%d %d 1" % (one, base + OWNER) for one in owner)
         _write_maps(str(child), users, groups, "/new/proc")
         namespace = os.open("/new/proc/%d/ns/user" % child, os.O_RDONLY)
@@ -198,11 +201,17 @@ def _map_ids(tree: int, namespace: int) -> bool:
     return True
 
 
-def _wait_for_namespace(child: int) -> None:
-    """Until the child has a user namespace of its own."""
-    ours = os.readlink("/new/proc/self/ns/user")
-    while os.readlink("/new/proc/%d/ns/user" % child) == ours:
-        os.sched_yield()
+def _hold_namespace(tell: int, release: int) -> NoReturn:
+    """Have a user namespace until `release` ends. `tell` ends once that is so, with the reason first where it cannot be
+    (in a chroot, say)."""
+    try:
+        kernel.unshare(kernel.NEWUSER)
+        os.close(tell)
+        os.read(release, 1)
+    except OSError as error:
+        os.write(tell, str(error).encode())
+    finally:
+        os._exit(0)
 
 
 def _open(path: str) -> int:

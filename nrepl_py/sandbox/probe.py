@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any, Callable, Dict, Optional
 
-from . import build, landlock, seccomp, system
+from . import build, kernel, landlock, seccomp, system
 
 _TRUE = [path for path in ("/usr/bin/true", "/bin/true") if os.path.exists(path)]
 _FIRST_ID = 1_900_000_000  # any that are nobody's will do
@@ -17,6 +17,7 @@ _FIRST_ID = 1_900_000_000  # any that are nobody's will do
 
 def main() -> None:
     """Print the result of every probe as one JSON object."""
+    _die_with_parent()
     print(json.dumps({name: probe() for name, probe in PROBES.items()}))
 
 
@@ -73,6 +74,7 @@ def _in_child(work: Callable[[], Any]) -> Optional[str]:
     if pid == 0:
         os.dup2(write, 2)
         try:
+            _die_with_parent()
             work()
             os._exit(0)
         except BaseException as error:
@@ -83,6 +85,11 @@ def _in_child(work: Callable[[], Any]) -> Optional[str]:
         said = file.read().strip().splitlines()
     _, status = os.waitpid(pid, 0)
     return None if status == 0 else (said[-1] if said else "it ended with wait status %d" % status)
+
+
+def _die_with_parent() -> None:
+    """Whoever asks may be ended meanwhile."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
 
 
 PROBES: Dict[str, Callable[[], Optional[str]]] = {

@@ -21,19 +21,18 @@ from nrepl_py.config import Settings
 from nrepl_py.errors import Internal, NreplError
 from nrepl_py.evaluators.base import Evaluator, Ref, WorkerEvent
 from nrepl_py.ops import PROTOCOL_VERSION
-from nrepl_py.server import instructions, logs
-from nrepl_py.server.audit import Audit
+from nrepl_py.server import instructions
 from nrepl_py.server.connection import Connection
 from nrepl_py.server.core import UNAUTHORIZED
-from nrepl_py.server.counters import Counters, Sample, sample
+from nrepl_py.server.counters import Sample, sample
 from nrepl_py.server.door import Door
 from nrepl_py.server.handshake import Handshake
 from nrepl_py.server.instructions import Instruction, TimerKey
 from nrepl_py.server.listeners import Listeners
-from nrepl_py.server.observers import Observer, Observers
 from nrepl_py.server.outbox import Encoded
 from nrepl_py.server.principals import Principal
 from nrepl_py.server.router import Router
+from nrepl_py.server.watching import Watching
 from nrepl_py.tokens import new_token
 from nrepl_py.version import __version__
 
@@ -75,10 +74,8 @@ class Server:
         self._shown: Principal | None = None
         self._closing: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
-        self.audit = Audit(settings.audit_file, settings.audit_code, (self.token,)) if settings.audit_file else None
-        self._counters = Counters()
-        self._observer: Observer = Observers(self._counters, self.audit) if self.audit else self._counters
-        self._metrics: Callable[[], tuple[str, str]] | None = None
+        self.watching = Watching(settings, (self.token,))
+        self._observer = self.watching.observer
         self._router = Router(
             evaluator_describe=evaluator.describe,
             evaluator_capabilities=evaluator.capabilities,
@@ -137,8 +134,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self.evaluator.watch(self._worker_said)
         try:
-            if self.audit is not None:
-                self.audit.open()
+            self.watching.open()
             self.door.open()
             await self.evaluator.open()
             await self.listeners.open(lambda guard: Connection(self, guard, self._loop))
@@ -184,16 +180,11 @@ class Server:
         self._observer.refused(connection.peer, status.phrase.lower().replace(" ", "-"), why)
 
     def metrics(self) -> tuple[str, str]:
-        if self._metrics is None:
-            # Loaded with the first scrape: it takes longer than all else that answers one.
-            from nrepl_py.server.metrics import Page
+        return self.watching.page(self.sample)
 
-            self._metrics = Page(self._counters, self._sample)
-        return self._metrics()
-
-    def _sample(self) -> Sample:
-        dropped = {"log": logs.lost(), "audit": self.audit.lost if self.audit else 0}
-        return sample(self._router.sessions, self._open.values(), self._router.output_bytes, dropped)
+    def sample(self) -> Sample:
+        lost = self.watching.lost()
+        return sample(self._router.sessions, self._open.values(), self._router.output_bytes, lost)
 
     def opened(self, connection: Connection, principal: Principal | None) -> None:
         self._last_number += 1
@@ -291,12 +282,16 @@ class Server:
             connection.abort()
 
     def _send(self, send: instructions.Send) -> None:
-        encoded = Encoded(send.message, send.packed)
+        encoded, packed = None, send.packed
         for number in send.connections:
             connection = self._open.get(number)
             if connection is None:
                 continue
-            connection.send(encoded.payload(connection.codec, connection.max_frame, connection.max_value))
+            if packed is not None and connection.codec == "msgpack" and len(packed) <= connection.max_frame:
+                connection.send(packed)
+            else:
+                encoded = encoded or Encoded(send.message)
+                connection.send(encoded.payload(connection.codec, connection.max_frame, connection.max_value))
             if not connection.dirty:
                 connection.dirty = True
                 self._dirty.append(connection)
@@ -390,8 +385,7 @@ class Server:
             timer.cancel()
         self._timers.clear()
         await self._cut(start + DRAIN_SECONDS)
-        if self.audit is not None:
-            self.audit.close()
+        self.watching.close()
 
     async def _close_evaluator(self, until: float) -> None:
         try:

@@ -132,7 +132,9 @@ class Connection(Handshake):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        if self._between_messages and len(data) <= self._owner.limits.max_frame_bytes:
+        # Nothing is half-read or waits: what comes now is the next frame, from its first byte.
+        here = self.open and self._boundary.here and not (self._stranger or self._inbox) and self._partial is None
+        if here and len(data) <= self._owner.limits.max_frame_bytes:
             payload = framing.whole(data, self._first)
             if payload is not None and not self._pace.take(self._loop.time()):
                 self._message(payload)
@@ -182,11 +184,6 @@ class Connection(Handshake):
         if self.open and self._awaited and not self._half_full:
             self._awaited = False
             self._owner.room(self)
-
-    @property
-    def _between_messages(self) -> bool:
-        """Nothing half-read or waiting: what comes now is the next frame, from its first byte."""
-        return self.open and not self._stranger and not self._inbox and self._partial is None and self._boundary.here
 
     def _accepted(self, principal: Principal | None) -> None:
         self._kind = Opcode.TEXT if self.codec == "json" else Opcode.BINARY

@@ -71,7 +71,7 @@ class Counters(Observer):
 
     def answered(self, asker: Asker, reply: dict[str, Any]) -> None:
         status, op = reply["status"], asker.op or UNKNOWN
-        self.requests[op, outcome(status)] += 1
+        self.requests[op, outcome(status) if len(status) > 1 else "done"] += 1  # as most are
         if op in EVALS:
             if status[0] != "error":
                 self.eval_seconds.add(self.now() - asker.accepted)
@@ -99,8 +99,6 @@ class Counters(Observer):
 
 def outcome(status: list[str]) -> str:
     """How a request ended, in one word: an error's code, what came of it, or `done`."""
-    if len(status) == 1:
-        return "done"  # as most are
     if status[0] == "error":
         return status[1] if status[1] in ERRORS else Internal.code
     return next((word for word in status if word in OUTCOMES), "done")

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from nrepl_py.ops import COMMON_ERRORS, OPS, Request
-from nrepl_py.server.requests import field_doc, type_name
+from nrepl_py.server.faults import field_doc, type_name
 
 
 def describe_ops() -> dict[str, Any]:

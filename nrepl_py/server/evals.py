@@ -7,7 +7,7 @@ from typing import Any
 
 from nrepl_py.codec import MAX_DEPTH
 from nrepl_py.errors import Busy
-from nrepl_py.evaluators.base import Run
+from nrepl_py.evaluators.base import MAX_DATA, Run
 from nrepl_py.ops import AnyEval, Eval
 from nrepl_py.server import messages
 from nrepl_py.server.context import Asker
@@ -36,7 +36,7 @@ class OpenEval:
     def __init__(self, request: AnyEval, serial: int, asked: Asker, most_seconds: float = 0) -> None:
         self.id = request.id
         self.asked = asked
-        self.asker = asked.connection
+        self.asker = asked.client.number
         self.client = asked.client.client
         self.timeout = request.timeout
         self.kill_after = request.kill_after
@@ -49,29 +49,19 @@ class OpenEval:
         self.waits = False
         """Whether the worker waits for input and clients were told."""
         self.ladder: Ladder | None = None
-        self.run = to_run(request, serial, asked.client.max_data)
+        self.run = to_run(request, serial, asked.client.max_data if request.data else MAX_DATA)
         self._input: deque[str] = deque()
         self._input_bytes = 0
 
-    @property
-    def started(self) -> dict[str, Any]:
-        """What observers are told of the code as it begins to run. The head of it, where it is long."""
+    def opened_by(self, message: dict[str, Any], size: int) -> tuple[dict[str, Any], int]:
+        """The eval's first message, which tells observers as well what code begins to run, or where that is long
+        the head of it; and its payload's bytes, of which this message has `size`."""
         code, run = self.run.code, self.run
-        cut = code if len(code) <= messages.PIECE else code[: messages.PIECE]
-        started = {"code": cut, "file": run.file, "line": run.line, "client": self.client}
-        return {"started": started} if cut is code else {"started": started, "status": ["truncated"]}
-
-    @property
-    def started_size(self) -> int:
-        """Bytes of `started`, about."""
-        return min(len(self.run.code), messages.PIECE)
-
-    def opened_by(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The eval's first message, which says as well that it has started."""
-        started = self.started
-        if "status" in started and "status" in message:
-            started["status"] = list(dict.fromkeys([*started["status"], *message["status"]]))
-        return message | started
+        if len(code) > messages.PIECE:
+            code = code[: messages.PIECE]
+            message = message | {"status": list(dict.fromkeys(["truncated", *message.get("status", ())]))}
+        started = {"code": code, "file": run.file, "line": run.line, "client": self.client}
+        return message | {"started": started}, size + len(code)
 
     def put(self, text: str, limit: int) -> None:
         """Keep input until the eval reads; "" is one end of file. Raises `Busy` past `limit` bytes."""
@@ -97,18 +87,6 @@ def to_run(request: AnyEval, serial: int, max_data: int) -> Run:
     else:
         line, column = 1, 0
     return Run(
-        serial,
-        request.code,
-        request.file,
-        line,
-        column,
-        request.module,
-        request.values,
-        tuple(request.mime),
-        request.data,
-        max_data,
-        MAX_DEPTH,
-        request.allow_stdin,
-        request.store_history,
-        request.print_quota,
-    )
+        serial, request.code, request.file, line, column, request.module, request.values, tuple(request.mime),
+        request.data, max_data, MAX_DEPTH, request.allow_stdin, request.store_history, request.print_quota,
+    )  # fmt: skip

@@ -43,16 +43,13 @@ def whole(data: bytes, first: int) -> bytes | None:
 class Boundary:
     """Whether what was read ends between two frames. websockets does not tell: it may hold half a header."""
 
-    __slots__ = ("_head", "_left")
+    __slots__ = ("_head", "_left", "here")
 
     def __init__(self) -> None:
         self._head = bytearray()
         self._left = 0
-
-    @property
-    def here(self) -> bool:
+        self.here = True
         """The next byte is the first of a frame."""
-        return not self._head and not self._left
 
     @property
     def ahead(self) -> int:
@@ -72,6 +69,7 @@ class Boundary:
                     self._left = _length(self._head)
                     self._head.clear()
             at += step
+        self.here = not self._head and not self._left
 
 
 def _size(head: bytes | bytearray) -> int:

@@ -58,7 +58,11 @@ class Log:
             if id not in self._ids:
                 self._bytes += ID_BYTES
             self._ids[id] = self.last_seq
-        kept = _packed(message) if size <= PACKED else (message, size)
+        kept: bytes | tuple[dict[str, Any], int]
+        try:
+            kept = codec.encode(message, "msgpack") if size <= PACKED else (message, size)
+        except Exception:
+            kept = message, size  # the outbox says what is wrong with it, and sends what it can
         self._kept.append(kept)
         self._of.append(id)
         self._bytes += _weight(kept)
@@ -89,13 +93,6 @@ class Log:
         if id is not None and self._ids[id] == seq:
             del self._ids[id]
             self._bytes -= ID_BYTES
-
-
-def _packed(message: dict[str, Any]) -> bytes | tuple[dict[str, Any], int]:
-    try:
-        return codec.encode(message, "msgpack")
-    except Exception:
-        return message, PACKED  # the outbox says what is wrong with it, and sends what it can
 
 
 def _weight(kept: bytes | tuple[dict[str, Any], int]) -> int:

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 COLLECT_AFTER: Final = 10_000
 """New objects after which Python looks for cycles; its own 700 are some 20 evals'."""
+UNUSED_LOOKS: Final = 10
+"""Looks at whether anything was asked or runs, in a row and in the time given, after which a server is unused."""
 MAX_DESCRIPTORS = 1 << 16
 """For ten thousand sessions; where there is no bound at all, some systems name a number of billions."""
 
@@ -77,8 +79,8 @@ async def serve(
                 gc.set_threshold(COLLECT_AFTER)
                 print(banner(server), flush=True)
                 log.info("server started", extra={"url": server.url, "unix": server.unix, "pid": os.getpid()})
-                await stop.wait()
-                log.info("server stops", extra={"signal": stop.signal})
+                await stop.wait(server)
+                log.info("server stops", extra={"signal": stop.signal or "none, but nobody uses it"})
             finally:
                 connection_file.remove(file)
     finally:
@@ -96,7 +98,7 @@ def banner(server: Server) -> str:
 
 
 class _Stop:
-    """Waits for the signal to stop. The first drains, the next one ends the process at once."""
+    """Waits for the signal to stop, or for nobody to use it. The first drains, the next ends the process at once."""
 
     def __init__(self, writer: logs.Writer | None) -> None:
         self.signal: str | None = None
@@ -108,15 +110,29 @@ class _Stop:
         names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
         for number in (getattr(signal, name, None) for name in names):
             # Ignored on purpose: `nohup nrepl-py serve &`.
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
+            if number is not None and (before := signal.getsignal(number)) != signal.SIG_IGN:
+                self._before[number] = before
+                with suppress(NotImplementedError):  # Windows
+                    # Wakes the loop, whichever thread gets the signal, and however close to the loop's falling asleep.
+                    self._loop.add_signal_handler(number, lambda: None)
+                signal.signal(number, self._handle)
 
-    async def wait(self) -> None:
-        await self._event.wait()
+    async def wait(self, server: Server) -> None:
+        """Until a signal comes, or nobody has used the server for as long as its settings say."""
+        unused = requests = 0
+        while unused < UNUSED_LOOKS:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._event.wait(), server.settings.unused_seconds / UNUSED_LOOKS or None)
+                return
+            now, before, requests = server.sample(), requests, server.watching.counters.requests.total()
+            at_work = now.connections + now.queued + now.sessions["busy"] + now.sessions["starting"]
+            unused = 0 if at_work or requests != before else unused + 1
 
     def restore(self) -> None:
         """Put the handlers back that were there before."""
         for number, handler in self._before.items():
+            with suppress(NotImplementedError):
+                self._loop.remove_signal_handler(number)
             signal.signal(number, handler or signal.SIG_DFL)
 
     def _handle(self, number: int, frame: FrameType | None) -> Any:
@@ -135,7 +151,7 @@ class _Stop:
 
     def _reopened(self) -> list[logs.Writer | Audit]:
         """The files that a hangup opens anew."""
-        audit = self.files[1].audit if self.files is not None else None
+        audit = self.files[1].watching.audit if self.files is not None else None
         log = self._writer if self._writer is not None and self._writer.is_file else None
         return [file for file in (log, audit) if file is not None]
 

@@ -29,14 +29,13 @@ _ENVELOPE: Final = ("id", "session", "seq", "status", "event", "epoch", "late", 
 
 
 class Encoded:
-    """One message on its way to several connections: each codec's bytes are made once. `packed`: those of
-    MessagePack, where there are any already."""
+    """One message on its way to several connections: each codec's bytes are made once."""
 
     __slots__ = ("_message", "_whole")
 
-    def __init__(self, message: dict[str, Any], packed: bytes | None = None) -> None:
+    def __init__(self, message: dict[str, Any]) -> None:
         self._message = message
-        self._whole: dict[str, bytes] = {} if packed is None else {"msgpack": packed}
+        self._whole: dict[str, bytes] = {}
 
     def payload(self, codec: str, max_frame: int, max_value: int = 0) -> bytes:
         """The frame's payload for a client with these limits. Never raises: what cannot be encoded

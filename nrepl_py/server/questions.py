@@ -43,7 +43,7 @@ class Questions:
         what = fields.pop("op")
         fields.pop("id")
         fields.pop("session", None)
-        self._context.out.append(Tell(ref, Ask(self._count, what, fields)))
+        self._context.out.append(Tell(ref, Ask(self._count, what, fields, limits.answer_seconds)))
         self._context.out.append(SetTimer(("answer", ref.id, self._count), limits.answer_seconds))
 
     def answer(self, report: Answer) -> None:

@@ -161,7 +161,7 @@ class Session(Life):
         self.running = eval
         self.stream.staller = eval.asker
         self._context.watch.running(eval.asked)
-        self._context.out.append(Tell(self.ref, eval.run))
+        self._context.out.append(Tell(self.spec.ref, eval.run))
         # That it has started is told with the first thing it says, or soon: a short eval is one message.
         self._opening = eval
         if not self._ticking:
@@ -236,7 +236,7 @@ class Session(Life):
         eval = self._opening
         if eval is not None and message.get("id") == eval.id:
             self._opening = None
-            message, size = eval.opened_by(message), size + eval.started_size
+            message, size = eval.opened_by(message, size)
         else:
             self._open()
         self.stream.say(message, asker, size)
@@ -245,7 +245,8 @@ class Session(Life):
         """Say that the running eval has started, where nothing was said of it yet."""
         eval, self._opening = self._opening, None
         if eval is not None:
-            self.stream.say(self._head(eval.id) | eval.started, eval.asker, eval.started_size)
+            message, size = eval.opened_by(self._head(eval.id), 0)
+            self.stream.say(message, eval.asker, size)
 
     def _head(self, id: str) -> dict[str, Any]:
         return {"id": id, **self._name_of}

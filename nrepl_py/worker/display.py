@@ -27,6 +27,7 @@ _METHODS = {
     "application/javascript": "_repr_javascript_",
 }  # IPython's names, which libraries implement
 _LONG = 4096  # items; below, a container's own repr is quick enough to be cut afterwards
+_ATOMS = frozenset((int, float, bool, complex))  # their text is ASCII, and bounded by Python itself
 _BRACKETS: Dict[type, Sequence[str]] = {
     list: "[]",
     tuple: "()",
@@ -38,6 +39,10 @@ _BRACKETS: Dict[type, Sequence[str]] = {
 
 def show(value: Any, quota: int) -> Tuple[bytes, bool]:
     """`repr(value)` as UTF-8 of at most `quota` bytes, and whether it was cut."""
+    if type(value) in _ATOMS:
+        text = repr(value)
+        if len(text) <= quota:
+            return text.encode(), False
     return cut(_bounded_repr(value, quota), quota)
 
 
@@ -134,9 +139,12 @@ def png(figure: Any) -> bytes:
     return file.getvalue()
 
 
+PYPLOT = "matplotlib.pyplot"
+
+
 def open_figures() -> List[Any]:
     """Pyplot's open figures, which are closed by this: each is shown once, at the end of its eval."""
-    pyplot = sys.modules.get("matplotlib.pyplot")
+    pyplot = sys.modules.get(PYPLOT)
     if pyplot is None or not hasattr(pyplot, "get_fignums"):
         return []
     figures = [pyplot.figure(number) for number in pyplot.get_fignums()]

@@ -14,9 +14,10 @@ import inspect
 import linecache
 import os
 import sys
-from functools import partial
+from collections import OrderedDict
+from functools import lru_cache, partial
 from types import CodeType, ModuleType
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from .interrupt import Interrupts
 
@@ -26,13 +27,8 @@ _MAX_SOURCES = 10_000  # evals whose text is kept; a function older than that sh
 _NOTHING = object()
 
 
-class Shown(NamedTuple):
-    """A value to show, the lines of its expression, and whether it is the last thing the code does."""
-
-    value: Any
-    line: int
-    end_line: int
-    last: bool
+Show = Callable[[Any, int, int, bool], None]
+"""Gets a value to show, the first and last line of its expression, and whether it is the last thing the code does."""
 
 
 class Evaluator:
@@ -45,13 +41,13 @@ class Evaluator:
         self.loop: Any = None
         """For top-level `await`, from the first one on."""
         self._stored: Any = _NOTHING
-        self._sources: Dict[str, None] = {}
+        self._sources: OrderedDict[str, None] = OrderedDict()
 
     def sources(self) -> List[str]:
         """The file names of what was evaluated, newest first."""
         return list(reversed(self._sources))
 
-    def run(self, code: str, request: Dict[str, Any], show: Callable[[Shown], None]) -> None:
+    def run(self, code: str, request: Dict[str, Any], show: Show) -> None:
         """Evaluate; `show` gets each value wanted as it comes. What the code raises goes through."""
         file = request.get("file") or "<eval %d>" % request["serial"]
         line, column, values = request["line"], request["column"], request["values"]
@@ -62,14 +58,14 @@ class Evaluator:
             if expression is not None:
                 result = self._execute(expression, namespace)
                 self._store(result, request["store-history"])
-                show(Shown(result, line, line, True))
+                show(result, line, line, True)
                 return
         tree = self._parse(code, file, line, column)
         for node in _steps(tree, values):
 
             def give(value: Any, place: Any, last: bool = False) -> None:
                 self._store(value, request["store-history"])
-                show(Shown(value, place.lineno, place.end_lineno or place.lineno, last))
+                show(value, place.lineno, place.end_lineno or place.lineno, last)
 
             if isinstance(node, ast.Interactive):
                 self._step_showing(node, file, namespace, partial(give, place=node.body[0]))
@@ -191,11 +187,10 @@ class Evaluator:
             lines = before + lines + known[line - 1 + len(lines) :]
         # No modification time: `linecache.checkcache` leaves such an entry alone.
         linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
-        self._sources.pop(file, None)
         self._sources[file] = None
+        self._sources.move_to_end(file)
         if len(self._sources) > _MAX_SOURCES:
-            oldest = next(iter(self._sources))
-            del self._sources[oldest]
+            oldest, _ = self._sources.popitem(last=False)
             linecache.cache.pop(oldest, None)
 
 
@@ -227,6 +222,11 @@ def _module_of(file: Optional[str], main: ModuleType) -> ModuleType:
         path = os.path.realpath(file[len("file://") :] if file.startswith("file://") else file)
         for module in list(sys.modules.values()):
             origin = getattr(module, "__dict__", {}).get("__file__")
-            if isinstance(origin, str) and os.path.realpath(origin) == path:
+            if isinstance(origin, str) and _real(origin) == path:
                 return module
     return main
+
+
+_real = lru_cache(maxsize=4096)(os.path.realpath)
+"""Of modules' files: asking the disk for each, with every eval, takes longer than most evals do. As many as a large
+program imports; where it imports more, only that time is lost."""

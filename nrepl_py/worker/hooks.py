@@ -20,6 +20,7 @@ from .lend import Lender
 Hook = Callable[[Any], None]
 
 _FORK_WARNING = r"This process \(pid=\d+\) is multi-threaded, use of \w+\(\) may lead to deadlocks"  # Python 3.12
+re.compile(_FORK_WARNING, re.IGNORECASE)  # as `warnings` will, and in the zygote, for all: it takes 0.3 MB
 _WORKERS_FLAGS = ("-I", "-S", "-E", "-s", "-P")  # what `-I -S`, with which a worker starts, is made of
 
 

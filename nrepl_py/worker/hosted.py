@@ -15,7 +15,7 @@ import threading
 import types
 from typing import Any, Callable, Dict, Iterator, Optional
 
-from . import stdio, wire
+from . import output, stdin, tags, wire
 from .interrupt import ThreadInterrupts
 from .main import Host, Worker, about
 
@@ -24,18 +24,18 @@ class Streams:
     """The program's `sys.stdin`, `sys.stdout`, `sys.stderr` and `input`, shared with its sessions."""
 
     def __init__(self) -> None:
-        self._inputs: Dict[stdio.Relay, stdio.Input] = {}
+        self._inputs: Dict[output.Relay, stdin.Input] = {}
         self._program = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
         self._program_input = builtins.input
         self._ours = {
             "stdin": _Input(self._source, sys.stdin),
-            "stdout": stdio.Output("out", None, sys.stdout),
-            "stderr": stdio.Output("err", None, sys.stderr),
+            "stdout": output.Output("out", None, sys.stdout),
+            "stderr": output.Output("err", None, sys.stderr),
         }
         for name, stream in self._ours.items():
             setattr(sys, name, stream)
         builtins.input = self._input
-        self._undo: Callable[[], None] = stdio.carry_tags()
+        self._undo: Callable[[], None] = tags.carry_tags()
 
     def restore(self) -> None:
         """Put back what the program had, unless it has put something else there meanwhile."""
@@ -51,22 +51,22 @@ class Streams:
     def remove(self, worker: Worker) -> None:
         self._inputs.pop(worker.relay, None)
 
-    def _source(self) -> Optional[stdio.Input]:
+    def _source(self) -> Optional[stdin.Input]:
         """The input of the session that the calling code belongs to, if any."""
-        tag = stdio.TAG.get()
+        tag = tags.TAG.get()
         return None if tag is None else self._inputs.get(tag.relay)
 
     def _input(self, prompt: object = "", /) -> str:
         source = self._source()
         if source is None:
             return self._program_input(prompt)
-        return stdio.ask_line(source, str(prompt), False)
+        return stdin.ask_line(source, str(prompt), False)
 
 
 class _Input:
     """`sys.stdin`: the session's for a session's code, the program's for everyone else."""
 
-    def __init__(self, source: Callable[[], Optional[stdio.Input]], program: Any) -> None:
+    def __init__(self, source: Callable[[], Optional[stdin.Input]], program: Any) -> None:
         self._source = source
         self._program = program
 

@@ -75,7 +75,7 @@ class Interrupts(wire.Shield):
                 self._strike()
 
     def _target(self) -> int:
-        return int(WORD.unpack(os.pread(self.word, WORD.size, 0))[0])
+        return int.from_bytes(os.pread(self.word, WORD.size, 0), "little")
 
     def _strike(self) -> None:
         if self.cancel is not None and not self._stages:

@@ -2,13 +2,12 @@
 
 The main thread sleeps on the control channel while idle and evaluates itself: that is what
 interrupts can hit, and what signal handlers, asyncio and GUI toolkits expect. A helper thread sleeps
-on the side channel, for what must be answered while an eval runs.
+on the side channel, for what comes while an eval runs: input, interrupts, and questions (`questions.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -16,9 +15,10 @@ import threading
 import types
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-from . import display, failure, plain, stdio, wire
-from .evaluate import Evaluator, Shown
+from . import display, failure, output, plain, stdin, tags, wire
+from .evaluate import Evaluator
 from .interrupt import Interrupts
+from .questions import Questions
 
 _CHILD_SECONDS = 0.1  # a child's start may wait for a router that is busy, or does not read: see `hold`
 
@@ -31,15 +31,18 @@ class Worker:
         self._side = side
         self._interrupts = interrupts
         self.host = host
-        self.relay = stdio.Relay(control)
-        self.input = stdio.Input(self._need_input)
+        self.relay = output.Relay(control)
+        self.input = stdin.Input(self._need_input)
         self.evaluator = Evaluator(host.main, interrupts)
         self.display = display.Display(self._say_display)
         self._pid = os.getpid()
         self._serial = 0
+        self._request: Dict[str, Any] = wire.RUN
+        """What the running eval was asked."""
         self._last: List[Any] = []
         self._beside = threading.Lock()
         """Held while something is done beside an eval."""
+        self._questions = Questions(side, self._look, host.log)
         self._helper: Optional[threading.Thread] = None
 
     def begin(self, ready: Dict[str, Any]) -> None:
@@ -51,9 +54,11 @@ class Worker:
     def serve(self, ready: Dict[str, Any]) -> None:
         """Begin, then serve until the router closes the channel."""
         self.begin(ready)
+        spin = 0.0
         while True:
             try:
-                header, _ = self._control.receive()
+                header, _ = self._control.receive(spin)
+                spin = header.get("spin", 0.0)
                 if header["do"] == "run":
                     self._run({**wire.RUN, **header})
                 elif header["do"] == "stdio":
@@ -69,7 +74,8 @@ class Worker:
 
     def _run(self, request: Dict[str, Any]) -> None:
         serial = self._serial = request["serial"]
-        token = stdio.TAG.set(stdio.Tag(self.relay, serial))
+        self._request = request
+        token = tags.TAG.set(tags.Tag(self.relay, serial))
         self.relay.begin(serial)
         self.input.begin(serial, request["allow-stdin"])
         self.host.children = False
@@ -82,16 +88,17 @@ class Worker:
         self.host.flush_c()
         if self.host.children:
             end["children"] = True
-        self._control.send(dict(message, serial=serial, end=end), *blobs)
-        stdio.TAG.reset(token)
+        self._control.send_last(wire.pack_last(serial, message, blobs, end))
+        tags.TAG.reset(token)
 
     def _evaluate(self, request: Dict[str, Any]) -> Any:
         """The eval's last message: header, blobs, and how it ended."""
         try:
             try:
                 self._interrupts.arm(request["serial"])
-                self.evaluator.run(request["code"], request, lambda shown: self._show(shown, request))
-                self._show_figures()
+                self.evaluator.run(request["code"], request, self._show)
+                if display.PYPLOT in sys.modules:
+                    self._show_figures()
                 self._interrupts.disarm()
                 return self._take_last()
             except BaseException as error:
@@ -140,12 +147,12 @@ class Worker:
 
     # -- what an eval says
 
-    def _show(self, shown: Shown, request: Dict[str, Any]) -> None:
+    def _show(self, value: Any, line: int, end_line: int, last: bool) -> None:
         """A value becomes a message; the last is held back, to leave with the eval's end."""
-        value = shown.value
+        request = self._request
         header: Dict[str, Any] = {"say": "value"}
-        if shown.end_line != 1:  # what is left out is 1, or false, or empty
-            header["line"], header["end-line"] = shown.line, shown.end_line
+        if end_line != 1:  # what is left out is 1, or false, or empty
+            header["line"], header["end-line"] = line, end_line
         blobs: List[bytes] = []
         if value is None:
             if not request["data"]:
@@ -162,7 +169,7 @@ class Worker:
             header["types"], contents = display.blobs(display.bundle(value, request["mime"]))
             blobs += contents
         self._last = [header, *blobs]
-        if not shown.last:
+        if not last:
             self._send_last()
 
     def _show_figures(self) -> None:
@@ -199,7 +206,7 @@ class Worker:
         return {"say": "finished"}, [], {}
 
     def _say_display(self, header: Dict[str, Any], blobs: Sequence[bytes]) -> None:
-        tag = stdio.TAG.get()
+        tag = tags.TAG.get()
         serial = self.relay.running if tag is None else tag.serial
         self.relay.flush()
         self._control.send(dict(header, serial=serial), *blobs)
@@ -223,6 +230,7 @@ class Worker:
                     self._serve_aside(header, blobs)
             except (EOFError, OSError):
                 self._side.sock.close()
+                self._questions.end()
                 self.host.router_gone()
                 return
 
@@ -232,22 +240,9 @@ class Worker:
         elif header["do"] == "interrupt":
             self.host.interrupt()
         else:
-            self._answer(header, json.loads(blobs[0]))
+            self._questions.ask(header, blobs)
 
-    def _answer(self, header: Dict[str, Any], fields: Dict[str, Any]) -> None:
-        body: Any = None
-        try:
-            body = self._look(header["what"], fields)
-        except TimeoutError:
-            return  # only a slow analysis could tell; the router says `unavailable` in our place
-        except Exception as error:  # a hole in the analysis must not silence all later questions
-            self.host.log("%s: %s: %s" % (header["what"], type(error).__name__, error))
-        try:
-            self._side.send({"say": "answer", "number": header["number"]}, json.dumps(body).encode())
-        except ValueError:
-            self._side.send({"say": "answer", "number": header["number"]}, b"null")
-
-    def _look(self, what: str, fields: Dict[str, Any]) -> Any:
+    def _look(self, what: str, fields: Dict[str, Any], seconds: float) -> Any:
         if what == "is-complete":
             from ..introspection.completeness import check
 
@@ -256,7 +251,7 @@ class Worker:
 
         file = fields.get("file")
         namespace = self.evaluator.namespace(fields.get("module"), file)
-        return ANSWERS[what](fields, namespace, self.host.lender)
+        return ANSWERS[what](fields, namespace, self.host.lender, seconds)
 
     # -- in a forked child
 
@@ -281,13 +276,13 @@ class Worker:
     @contextlib.contextmanager
     def parked(self, seconds: float) -> Iterator[bool]:
         """Keep our threads where they hold nothing, if that can be had within so many seconds."""
-        parked = self._beside.acquire(timeout=seconds)
-        try:
-            with self.relay.lock:
-                yield parked
-        finally:
-            if parked:
-                self._beside.release()
+        with contextlib.ExitStack() as held:
+            parked = True
+            for lock in (self._questions.answering, self._beside):
+                if parked := parked and lock.acquire(timeout=seconds):
+                    held.callback(lock.release)
+            held.enter_context(self.relay.lock)
+            yield parked
 
     def become(self, control: int, side: int, word: int) -> None:
         """In a copy of this process: these are our channels now, and no other thread is there."""
@@ -297,6 +292,7 @@ class Worker:
         self._side = wire.Channel(socket.socket(fileno=side))
         self._interrupts.become(word)
         self._pid = os.getpid()
+        self._questions.become(self._side)
         self.relay.become(self._control)
         self.input.become()
 

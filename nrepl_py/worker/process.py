@@ -20,7 +20,7 @@ import traceback
 import types
 from typing import Any, Callable, Dict, List, Optional
 
-from . import hooks, plain, stdio, wire
+from . import hooks, output, plain, stdin, tags, wire
 from .interrupt import TRACE, Interrupts
 from .lend import Lender
 from .main import Host, Worker, about
@@ -48,17 +48,17 @@ class Process(Host):
         sys.modules["__main__"] = self.main
         sys.argv = [""]
         sys.stdin = worker.input
-        sys.stdout = stdio.Output("out", 1, stdio.Untagged(worker.relay, "out"))
-        sys.stderr = stdio.Output("err", 2, stdio.Untagged(worker.relay, "err"))
+        sys.stdout = output.Output("out", 1, output.Untagged(worker.relay, "out"))
+        sys.stderr = output.Output("err", 2, output.Untagged(worker.relay, "err"))
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc,assignment]
         self._plain_input, builtins.input = builtins.input, self._input
         builtins.display = worker.display  # type: ignore[attr-defined]
-        stdio.carry_tags()
+        tags.carry_tags()
         hooks.install(
             self.lender,
             sources=worker.evaluator.sources,
             ask_password=self._ask_password,
-            extra={"concurrent.futures.thread": stdio.carry_through_pools},
+            extra={"concurrent.futures.thread": tags.carry_through_pools},
         )
         self._explain_crashes()
         sys.addaudithook(self._audit)
@@ -71,10 +71,10 @@ class Process(Host):
         faulthandler.enable(self._word)
 
     def _input(self, prompt: object = "", /) -> str:
-        return stdio.ask_line(self._worker.input, str(prompt), False)  # type: ignore[union-attr]
+        return stdin.ask_line(self._worker.input, str(prompt), False)  # type: ignore[union-attr]
 
     def _ask_password(self, prompt: str = "Password: ") -> str:
-        return stdio.ask_line(self._worker.input, prompt, True)  # type: ignore[union-attr]
+        return stdin.ask_line(self._worker.input, prompt, True)  # type: ignore[union-attr]
 
     def _audit(self, event: str, args: Any) -> None:
         if event in _STARTS_CHILDREN and self._worker is not None and not self.copying:

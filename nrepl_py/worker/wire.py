@@ -31,6 +31,7 @@ import struct
 import threading
 import time
 from collections import deque
+from time import perf_counter
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 PREFIX = struct.Struct(">II")
@@ -47,14 +48,17 @@ RUN: Dict[str, Any] = {
     "allow-stdin": True,
     "store-history": True,
     "print-quota": 1 << 20,
+    "spin": 0.0,
 }
 """What a `run` is without further words, so that the commonest eval has the shortest header."""
 
+_VALUE = {"say": "value"}
 _JOIN_BELOW = 64 << 10  # bytes; up to here a copy is cheaper than a second write
 _LOOK_SECONDS = 0.0002  # between two looks: an idle router reads within that
 _READ = 64 << 10  # bytes asked of one read at least
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+_let_others_run = getattr(os, "sched_yield", bool)
 
 
 def pack(header: Dict[str, Any], *blobs: bytes) -> List[bytes]:
@@ -62,6 +66,15 @@ def pack(header: Dict[str, Any], *blobs: bytes) -> List[bytes]:
     if blobs:
         header["blobs"] = [len(blob) for blob in blobs]
     return assemble(_encode(header).encode(), blobs)
+
+
+def pack_last(serial: int, header: Dict[str, Any], blobs: Sequence[bytes], end: Dict[str, Any]) -> List[bytes]:
+    """An eval's last frame, which says as well how it ended."""
+    if header == _VALUE and not end and len(blobs[0]) < _JOIN_BELOW:
+        # The commonest frame of all: a value's text, and no more to say of it. It needs no encoder.
+        head = b'{"say":"value","serial":%d,"end":{},"blobs":[%d]}' % (serial, len(blobs[0]))
+        return [PREFIX.pack(len(head), len(blobs[0])) + head + blobs[0]]
+    return pack(dict(header, serial=serial, end=end), *blobs)
 
 
 def assemble(head: bytes, blobs: Sequence[bytes]) -> List[bytes]:
@@ -79,6 +92,13 @@ def split(header: Dict[str, Any], body: bytes) -> List[bytes]:
         blobs.append(body[start : start + length])
         start += length
     return blobs
+
+
+def look(readable: select.poll, seconds: float) -> None:
+    """Wait until there is something to read, at most so long, and without sleeping."""
+    until = perf_counter() + seconds
+    while not readable.poll(0) and perf_counter() < until:
+        _let_others_run()
 
 
 class Shield:
@@ -116,9 +136,17 @@ class Channel:
     def send(self, header: Dict[str, Any], *blobs: bytes) -> None:
         frame = pack(header, *blobs)
         with self._lock, self.shield:
-            self._unsent.extend(frame)
-            while self._unsent:
-                self._send_some()
+            self._write(frame)
+
+    def send_last(self, frame: List[bytes]) -> None:
+        """Send the frame of an eval that has ended: there is nobody any more whom an interrupt could hit."""
+        with self._lock:
+            self._write(frame)
+
+    def _write(self, frame: List[bytes]) -> None:
+        self._unsent.extend(frame)
+        while self._unsent:
+            self._send_some()
 
     def _send_some(self) -> None:
         piece = self._unsent[0]
@@ -147,18 +175,22 @@ class Channel:
         except (ImportError, OSError, AttributeError):
             pass
 
-    def receive(self) -> Tuple[Dict[str, Any], List[bytes]]:
-        """The next frame: header and blobs. Descriptors that came along are in `descriptors`."""
+    def receive(self, spin: float = 0.0) -> Tuple[Dict[str, Any], List[bytes]]:
+        """The next frame: header and blobs. Descriptors that came along are in `descriptors`. Looks so many seconds for
+        it before it sleeps."""
         received = self._received
+        if spin and not received:
+            look(self._readable, spin)
         self._gather(PREFIX.size)
         head_size, body_size = PREFIX.unpack_from(received)
         start = PREFIX.size + head_size
         end = start + body_size
-        self._gather(end)
-        header = _decode(received[PREFIX.size : start].decode())
+        if len(received) < end:
+            self._gather(end)
+        header, _ = _decode(received[PREFIX.size : start].decode())
         body = bytes(received[start:end])
         del received[:end]
-        return header, split(header, body)
+        return header, split(header, body) if "blobs" in header else []
 
     def _gather(self, size: int) -> None:
         """Wait until so many bytes are there."""

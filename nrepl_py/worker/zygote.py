@@ -86,7 +86,22 @@ def serve(sock: socket.socket) -> None:
         run_site()
         for name in (*_PREIMPORT, *request["preload"]):
             __import__(name)
-        from . import clone, display, evaluate, failure, hooks, lend, main, plain, process, stdio, wire  # noqa: F401
+        from . import (  # noqa: F401
+            clone,
+            display,
+            evaluate,
+            failure,
+            hooks,
+            lend,
+            main,
+            output,
+            plain,
+            process,
+            questions,
+            stdin,
+            tags,
+            wire,
+        )
 
         process.find_fflush()
         if request["confined"]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 from contextlib import AbstractContextManager
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgpack
 from websockets.sync.client import ClientConnection, connect, unix_connect
@@ -68,7 +70,16 @@ class Peer:
         self.backlog: list[Message] = []
 
     @classmethod
-    def open(cls, *, url: str = "", unix: str | None = None, token: str, codec: str = "json") -> Peer:
+    def open(
+        cls,
+        *,
+        url: str = "",
+        unix: str | None = None,
+        token: str,
+        codec: str = "json",
+        receive_bytes: int | None = None,
+    ) -> Peer:
+        """`receive_bytes`: what the system may take in for it, over TCP."""
         options: dict[str, Any] = {
             "subprotocols": [f"nrepl.v1.{codec}"],
             "additional_headers": {"Authorization": f"Bearer {token}"},
@@ -79,6 +90,11 @@ class Peer:
         }
         if unix is not None:
             return cls(unix_connect(unix, uri="ws://localhost/", **options), codec)
+        if receive_bytes is not None:
+            sock = options["sock"] = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+            where = urlsplit(url)
+            sock.connect((where.hostname, where.port))
         return cls(connect(url, **options), codec)
 
     def close(self) -> None:

@@ -25,8 +25,10 @@ from tests.contract.driver import PATIENCE, Peer, Session
     ],
 )
 def test_a_death_is_told_with_its_cause(session: Session, code: str, cause: dict[str, object]) -> None:
-    running = session.start(code)
+    running = session.start(f"input()\n{code}")
+    session.peer.until(running, status="need-input")
     queued = session.start("'never runs'")
+    session.peer.send("stdin", session=session.id, stdin="\n")  # by now the other one waits
     for id in (running, queued):
         last = session.peer.until(id).last
         assert "session-died" in last["status"]

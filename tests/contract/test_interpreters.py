@@ -15,6 +15,8 @@ import pytest
 
 from tests.contract.driver import Peer, Session
 
+pytestmark = pytest.mark.once
+
 
 def interpreters() -> list[str]:
     """Every CPython from 3.9 to 3.13, and PyPy, that this machine has; one a version."""

@@ -147,3 +147,20 @@ def test_nothing_of_the_users_runs(session: Session, code: str) -> None:
 def test_properties_and_attributes_are_listed(session: Session) -> None:
     session.ok(HOSTILE)
     assert {"prop", "method", "attribute"} <= set(complete(session, "hostile."))
+
+
+def test_a_question_that_takes_long_keeps_no_input_waiting(session: Session) -> None:
+    session.ask("lookup", sym="int")  # what answers is there
+    session.ok(
+        "import sys, threading\n"
+        "answers = next(m for name, m in sys.modules.items() if name.endswith('introspection.answers')).ANSWERS\n"
+        "asked, go_on, answer = threading.Event(), threading.Event(), answers['lookup']\n"
+        "answers['lookup'] = lambda *args: asked.set() or go_on.wait(60) and answer(*args)"
+    )
+    session.peer.send("lookup", session=session.id, sym="int")
+    id = session.start("asked.wait(60), input()")
+    session.peer.until(id, status="need-input")
+    assert session.request("stdin", stdin="yes\n").last["status"] == ["done"]
+    assert session.peer.until(id).value == "(True, 'yes')"
+    session.ok("go_on.set(); answers['lookup'] = answer")
+    assert session.ask("lookup", sym="int").last["info"]["name"] == "int"

@@ -122,7 +122,7 @@ async def test_questions_are_answered_beside_an_eval(watched: Watched) -> None:
     ref = await watched.session()
     serial = watched.run(ref, "print('on')\nwhile True: pass")
     await watched.until(lambda event: _about(event, serial))
-    watched.evaluator.send(ref, Ask(5, "is-complete", {"code": "def f():"}))
+    watched.evaluator.send(ref, Ask(5, "is-complete", {"code": "def f():"}, 1))
     event = await watched.until(lambda event: isinstance(event, Said) and isinstance(event.report, Answer))
     assert (event.report.number, event.report.body["state"]) == (5, "incomplete")
     assert watched.evaluator.interrupt(ref, serial)

@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from nrepl_py.evaluators import frames
 from nrepl_py.worker import plain, wire
@@ -28,7 +29,7 @@ def test_every_report() -> None:
     value = parse({"say": "value", "serial": 1, "has-data": True, "types": ["text/html", "image/png"]},
                   b"v", plain.pack([1], 100, 9), b"<b>", b"\x89")  # fmt: skip
     assert isinstance(value, frames.Value)
-    assert (value.text, value.data, value.mime) == ("v", [1], {"text/html": "<b>", "image/png": b"\x89"})
+    assert (value.text, value.data.value, value.mime) == ("v", [1], {"text/html": "<b>", "image/png": b"\x89"})
     failure = parse({"say": "failure", "serial": 1, "end": {"status": ["eval-error"]}},
                     b'{"type": "E", "module": null, "message": "m"}', b"Traceback")  # fmt: skip
     assert isinstance(failure, frames.Failure)
@@ -47,6 +48,7 @@ def test_every_report() -> None:
         ({"say": "output", "serial": "1"}, (b"x",)),
         ({"say": "output", "stream": "both"}, (b"x",)),
         ({"say": "output"}, ()),
+        ({"say": "value", "serial": 1, "has-data": True}, (b"v",)),
         ({"say": "value", "serial": 1, "has-data": True}, (b"v", b"\xc1")),
         ({"say": "value", "serial": 1, "has-data": True}, (b"v", b"\xdd\xff\xff\xff\xff")),
         ({"say": "value", "serial": 1, "has-data": True}, (b"v", b"\x91" * 100 + b"\xc0")),
@@ -67,6 +69,13 @@ def test_every_report() -> None:
 def test_what_is_refused(header: dict[str, object], blobs: tuple[bytes, ...]) -> None:
     with pytest.raises(frames.BadFrame):
         parse(header, *blobs)
+
+
+@pytest.mark.parametrize("field", [{"data": [1]}, {"mime": {"text/html": 1}}, {"text": "lie"}])
+def test_a_header_fills_in_nothing_that_comes_in_blobs(field: dict[str, object]) -> None:
+    value = parse({"say": "value", "serial": 1} | field, b"v")
+    assert isinstance(value, frames.Value)
+    assert (value.text, value.data, value.mime) == ("v", UNSET, {})
 
 
 def test_blobs_must_add_up() -> None:

@@ -28,6 +28,13 @@ async def test_the_probes_are_done_for_real() -> None:
     assert found["cgroups"] is None or "group" in found["cgroups"]
 
 
+async def test_probes_that_do_not_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(bundle, "command", lambda *arguments: ["sh", "-c", "sleep 600 & wait"])
+    found = await machine.probe(0)
+    assert found["namespaces"] == found["seccomp"] == "trying it out had not ended after 0.2 s"
+
+
 def test_each_tier_needs_what_it_stands_on() -> None:
     assert [machine.missing(tier, ALL) for tier in machine.NEEDS] == [[]] * 5
     denied = ALL | {"namespaces": "unshare: Operation not permitted"}

@@ -16,9 +16,16 @@ from tests.hostile.places import Place, User, ordinary_user
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each test of a file in each of its places."""
+    """Each test of a file in each of its places. Where there are all four, half of them has each tier and each user,
+    which is enough where Python is another and the rest is the same."""
     if "victim" in metafunc.fixturenames:
-        metafunc.parametrize("victim", metafunc.module.PLACES, ids=str, indirect=True, scope="module")
+        places = metafunc.module.PLACES
+        twice = len(places) == 4
+        params = [
+            pytest.param(place, marks=pytest.mark.once if twice and place.user == (place.tier == "landlock") else ())
+            for place in places
+        ]
+        metafunc.parametrize("victim", params, ids=str, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +63,23 @@ def attack(
     attack = harness.Attack(victim, witness, request.node.name)
     yield attack
     attack.end()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where files run in processes of their own, tell the one that speaks what is to be told at the end."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["not-held"] = {what: sorted(tiers) for what, tiers in harness.NOT_HELD.items()}
+        output["slowest"] = harness.SLOWEST
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear it."""
+    output = getattr(node, "workeroutput", {})
+    for what, tiers in output.get("not-held", {}).items():
+        harness.NOT_HELD.setdefault(what, set()).update(tiers)
+    harness.SLOWEST.update(output.get("slowest", {}))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

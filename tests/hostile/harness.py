@@ -36,6 +36,9 @@ PAUSE_SECONDS = 0.01  # between two evals of the witness, so that it is no load 
 SLOWEST: dict[str, float] = {}
 """The witness' slowest answer in each test, in seconds."""
 
+STARTED: set[str] = set()
+"""The servers started here, by process id: what those of other runs on this machine leave is not ours to judge."""
+
 NOT_HELD: dict[str, set[str]] = {}
 """What a tier was seen not to hold, and where: told at the end of the run."""
 
@@ -66,6 +69,7 @@ class Victim:
                 os.chown(path, user.uid, user.gid)
         command = [*command, *options] if user is None else user.command([*command, *options])
         self.process = subprocess.Popen(command, cwd=directory / "work", env=env, stdout=subprocess.PIPE)
+        STARTED.add(str(self.process.pid))
         assert self.process.stdout is not None
         assert self.process.stdout.readline().startswith(b"nREPL server started")
         told = json.loads(file.read_text())
@@ -95,9 +99,9 @@ class Victim:
         """Lines of its log that tell of a bug: nothing anyone sends may be one."""
         return [line for line in self.log.read_text().splitlines() if "ERROR" in line]
 
-    def peer(self, codec: str = "json", token: str | None = None) -> Peer:
+    def peer(self, codec: str = "json", token: str | None = None, receive_bytes: int | None = None) -> Peer:
         """A connection with the right token, or that one."""
-        return Peer.open(url=self.url, token=token or self.token, codec=codec)
+        return Peer.open(url=self.url, token=token or self.token, codec=codec, receive_bytes=receive_bytes)
 
     def guest(self) -> str:
         """The token of another principal, made while the server runs."""
@@ -188,9 +192,9 @@ class Attack:
         victim.forget_peak()
         self._resident = victim.memory("VmRSS")
 
-    def peer(self, codec: str = "json", token: str | None = None) -> Peer:
+    def peer(self, codec: str = "json", token: str | None = None, receive_bytes: int | None = None) -> Peer:
         """An attacker who has the token, or that one."""
-        peer = self.victim.peer(codec, token)
+        peer = self.victim.peer(codec, token, receive_bytes)
         self._open.append(peer.close)
         return peer
 
@@ -255,7 +259,7 @@ class Attack:
 
 
 def _of_the_machine() -> set[str]:
-    """Its mounts and control groups, which all that run on it share."""
+    """Its mounts, and the control groups that our servers made there."""
     mounts = {f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines()}
     groups = (
         name
@@ -263,16 +267,7 @@ def _of_the_machine() -> set[str]:
         for _, below, _ in os.walk(place / "nrepl-py")
         for name in below
     )
-    return mounts | {f"control group {name}" for name in groups if _is_ours(name)}
-
-
-def _is_ours(group: str) -> bool:
-    """Whether the server that made the group runs as a descendant of this process, or is gone."""
-    try:
-        status = Path(f"/proc/{group.partition('-')[0]}/stat").read_text()
-    except OSError:
-        return group.partition("-")[0].isdigit()
-    return int(status.rpartition(")")[2].split()[1]) == os.getpid()
+    return mounts | {f"control group {name}" for name in groups if name.partition("-")[0] in STARTED}
 
 
 class Raw:

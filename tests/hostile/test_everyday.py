@@ -14,6 +14,8 @@ from tests.contract.driver import Session
 from tests.hostile.harness import Victim
 from tests.hostile.places import places
 
+pytestmark = pytest.mark.once
+
 PLACES = places("sandbox", "landlock")
 
 WHEELS = ("numpy", "matplotlib", "debugpy", "attrs")
@@ -46,8 +48,8 @@ NOT_IN_LANDLOCK = {"debugpy"}  # it has no localhost of its own
 
 
 @pytest.fixture(scope="module")
-def environment(victim: Victim) -> Iterator[str]:
-    """The interpreter of a virtual environment with those wheels, which pip has installed."""
+def environment() -> Iterator[str]:
+    """The interpreter of a virtual environment with those wheels, which pip has installed; the same in each place."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         subprocess.run([sys.executable, "-m", "venv", name], check=True)

@@ -14,7 +14,7 @@ from tests.contract.driver import Message, Peer
 from tests.hostile.harness import Attack, Raw, frame, last_statuses, request
 from tests.hostile.places import places
 
-PLACES = places("sandbox")
+PLACES = places("sandbox", users=(False,))  # what is tried here is the same for each of them
 LIMITS = {"max_sessions_per_principal": 8, "start_seconds": 60}
 
 MIB = 1 << 20

@@ -80,8 +80,10 @@ def test_interrupts_that_are_ignored(attack: Attack, code: str) -> None:
 def test_a_worker_that_stops_itself(attack: Attack) -> None:
     session = attack.session()
     pid = worker_of(session)
-    id = session.start("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", timeout=0.2)
+    id = session.start("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", timeout=2)
     session.peer.until(id, key="started")
+    while " T " not in Path(f"/proc/{pid}/stat").read_text():
+        time.sleep(0.01)  # nothing tells of it
     attack.innocent_is_served()
     assert session.request("interrupt").last["status"] == ["still-running", "done"]
     session.close()

@@ -72,11 +72,6 @@ def namespace() -> dict[str, Any]:
     return dict(made())
 
 
-@pytest.fixture(autouse=True)
-def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guess, "_SECONDS", 60)  # jedi's first use, on a busy machine
-
-
 def complete(code: str, namespace: dict[str, Any], at: int | None = None) -> dict[str, dict[str, Any]]:
     found = Introspector(namespace, LENDER).completions(code, len(code) if at is None else at)
     return {entry["candidate"]: entry for entry in found}
@@ -199,12 +194,12 @@ class TestCompletions:
         self, namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         held = threading.Event()
-        monkeypatch.setattr(guess, "_SECONDS", 0.01)
         monkeypatch.setattr(guess, "_load_jedi", lambda lender: held.wait(30))
         try:
+            hasty = Introspector(namespace, LENDER, seconds=0.01)
             with pytest.raises(TimeoutError):
-                complete("import o", namespace)
-            assert "thing" in complete("def f():\n    thi", namespace)
+                hasty.completions("import o", 8)
+            assert "thing" in {entry["candidate"] for entry in hasty.completions("def f():\n    thi", 16)}
         finally:
             held.set()
 
@@ -314,10 +309,10 @@ class TestLookup:
 
     def test_the_worker_asks_by_name(self, namespace: dict[str, Any]) -> None:
         ask = answers.ANSWERS
-        assert ask["lookup"]({"sym": "function", "code": None, "cursor": None}, namespace, LENDER)["doc"] == "Doc."
-        assert ask["lookup"]({"sym": None, "code": "thing", "cursor": 3}, namespace, LENDER)["type"] == "instance"
-        assert ask["completions"]({"code": "thi", "cursor": 3}, namespace, LENDER)[0]["candidate"] == "thing"
-        assert ask["signature"]({"code": "function(", "cursor": 9}, namespace, LENDER)[0]["active"] == 0
+        assert ask["lookup"]({"sym": "function", "code": None, "cursor": None}, namespace, LENDER, 60)["doc"] == "Doc."
+        assert ask["lookup"]({"sym": None, "code": "thing", "cursor": 3}, namespace, LENDER, 60)["type"] == "instance"
+        assert ask["completions"]({"code": "thi", "cursor": 3}, namespace, LENDER, 60)[0]["candidate"] == "thing"
+        assert ask["signature"]({"code": "function(", "cursor": 9}, namespace, LENDER, 60)[0]["active"] == 0
 
 
 def test_values_are_shown_only_where_that_is_safe_and_short() -> None:
@@ -517,8 +512,7 @@ EXPRESSIONS = [
 ]  # fmt: skip
 ASK = f"""
 session({HOSTILE!r})
-from _nrepl_py.introspection import answers, guess
-guess._SECONDS = 60
+from _nrepl_py.introspection import answers
 introspector = answers.Introspector(main.__dict__, lender)
 introspector.completions("import o", 8)
 introspector.completions("''.up", 5)
@@ -561,8 +555,7 @@ def test_nothing_of_the_users_runs(python: str) -> None:
 def test_the_same_everywhere(python: str) -> None:
     script = f"""
 session({SOURCE!r}, "<session>")
-from _nrepl_py.introspection import answers, guess
-guess._SECONDS = 60
+from _nrepl_py.introspection import answers
 introspector = answers.Introspector(main.__dict__, lender)
 def complete(code):
     return {{entry["candidate"]: entry["type"] for entry in introspector.completions(code, len(code))}}

@@ -243,17 +243,17 @@ async def test_hostile_ids_and_sessions_forge_no_line(path: Path, codec: str) ->
 async def test_a_full_disk_stalls_nothing_and_the_loss_is_said(path: Path, tmp_path: Path) -> None:
     path.symlink_to("/dev/full")
     async with make_server(audit_file=str(path)) as server, dial(server) as client:
-        assert server.audit is not None
+        assert server.watching.audit is not None
         for number in range(20):
             await ask(client, {"op": "eval", "id": f"{number}", "code": "x"})
-        await until(lambda: server.audit is not None and server.audit.lost == 21)
+        await until(lambda: server.watching.audit is not None and server.watching.audit.lost == 21)
         # There is room again.
         path.unlink()
         path.touch()
-        server.audit.reopen()
+        server.watching.audit.reopen()
         await ask(client, {"op": "eval", "id": "after", "code": "x"})
         await until(lambda: "dropped" in path.read_text())
-        assert server.audit.lost == 21
+        assert server.watching.audit.lost == 21
     after, dropped, _ = lines(path)
     assert after["id"] == "after"
     assert (dropped["event"], dropped["lines"]) == ("dropped", 21)
@@ -261,11 +261,11 @@ async def test_a_full_disk_stalls_nothing_and_the_loss_is_said(path: Path, tmp_p
 
 async def test_reopened_it_goes_on_in_a_new_file(path: Path) -> None:
     async with make_server(audit_file=str(path)) as server, dial(server) as client:
-        assert server.audit is not None
+        assert server.watching.audit is not None
         await ask(client, {"op": "clone", "id": "before"})
         await until(lambda: "before" in path.read_text())
         path.rename(path.with_name("old"))
-        server.audit.reopen()
+        server.watching.audit.reopen()
         await ask(client, {"op": "clone", "id": "after"})
     assert [id for _, id, _ in requests(path.with_name("old"))] == ["before"]
     assert [id for _, id, _ in requests(path)] == ["after"]

@@ -79,7 +79,13 @@ FOREIGN_HOSTS = ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:
                  "localhost.evil.example:{port}", "", None]  # fmt: skip
 
 
-NEEDS_NO_TOKEN = {"/": b"nREPL server", "/healthz": b"ok"}
+NEEDS_NO_TOKEN = {
+    "/": b"nREPL server",
+    "/page.js": b"WebSocket",
+    "/page.css": b"prefers-color-scheme",
+    "/frame": b"<title>Output</title>",
+    "/healthz": b"ok",
+}
 """What plain HTTP may read without one, and what it says."""
 
 

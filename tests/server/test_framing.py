@@ -52,6 +52,18 @@ def test_what_is_more_or_less_than_one_frame_is_left_to_websockets(payload: byte
         b"\x81\xff" + bytes(12),
         b"",
     ],
+    ids=[
+        "binary",
+        "beginning",
+        "continuation",
+        "compressed",
+        "unmasked",
+        "long and unmasked",
+        "ping",
+        "close",
+        "longest form",
+        "nothing",
+    ],
 )
 def test_all_others_are_left_to_websockets(frame: bytes) -> None:
     assert framing.whole(frame, framing.TEXT) is None

@@ -49,8 +49,9 @@ def running(cwd: Path, make: str = FAKE, **settings: Any) -> Iterator[tuple[subp
     """The process, and its banner."""
     program = PROGRAM.format(make=make, settings=settings)
     process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", program],
+        cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     try:
         assert process.stdout is not None
         yield process, process.stdout.readline()
@@ -120,6 +121,25 @@ def test_a_signal_drains_and_exits_0(tmp_path: Path, runtime: Path, number: int)
                 ["session-closed", "done"]
             ]
             assert client.close_code == 1001
+        assert process.wait(PATIENCE) == 0
+        assert list(runtime.iterdir()) == []
+
+
+def test_a_server_that_nobody_uses_ends(tmp_path: Path, runtime: Path) -> None:
+    with running(tmp_path, unused_seconds=0.2) as (process, _):
+        server = connection_file.find(str(tmp_path))
+        assert server is not None
+        with session(server) as client:
+            assert ask(client, op="clone", id="c", name="s")["status"] == ["done"]
+            with pytest.raises(subprocess.TimeoutExpired):  # it is connected to
+                process.wait(1)
+            client.send(json.dumps({"op": "eval", "id": "1", "session": "s", "code": "hang"}))
+            while "started" not in json.loads(client.recv(PATIENCE)):
+                pass
+        with pytest.raises(subprocess.TimeoutExpired):  # it is at work
+            process.wait(1)
+        with session(server) as client:
+            assert ask(client, op="close", id="x", session="s")["status"] == ["session-closed", "done"]
         assert process.wait(PATIENCE) == 0
         assert list(runtime.iterdir()) == []
 
@@ -258,6 +278,27 @@ def test_insecure_stands_in_the_banner_and_the_log(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert "insecure" in process.stderr.readline()
         process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_signal_that_another_thread_gets_ends_it_too(tmp_path: Path) -> None:
+    """As a signal in the moment before the loop falls asleep, it interrupts no sleep of the main thread."""
+    late = """
+import signal, threading
+sys.modules["uvloop"] = None  # which never had this trouble
+def late(settings):
+    def send():
+        sys.stdin.readline()
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    threading.Thread(target=send, daemon=True).start()
+    return FakeEvaluator()
+make = late
+"""
+    with running(tmp_path, f"None{late}") as (process, banner):
+        assert banner.startswith("nREPL server started")
+        assert process.stdin is not None
+        process.stdin.write("now\n")
+        process.stdin.flush()
         assert process.wait(PATIENCE) == 0
 
 

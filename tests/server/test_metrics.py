@@ -193,13 +193,13 @@ async def test_who_was_turned_away_is_counted_by_reason() -> None:
 async def test_who_says_nothing_is_turned_away_too() -> None:
     async with make_server(limits={"handshake_seconds": 0.001}) as server:
         assert await http(server, "") == b""
-        assert server._counters.refusals == {"request-timeout": 1}
+        assert server.watching.counters.refusals == {"request-timeout": 1}
 
 
 async def test_lines_that_were_dropped_are_counted(tmp_path: Any) -> None:
     async with make_server(audit_file="/dev/full") as server, dial(server) as client:
         await ask(client, {"op": "clone", "id": "1"})
-        await until(lambda: server.audit is not None and server.audit.lost == 3)
+        await until(lambda: server.watching.audit is not None and server.watching.audit.lost == 3)
         found = await scrape(server)
     assert found["nrepl_lines_dropped_total", "audit"] == 3
     assert found["nrepl_lines_dropped_total", "log"] == 0

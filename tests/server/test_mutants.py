@@ -11,6 +11,8 @@ from nrepl_py.server.router import Router
 from .mutants import MUTANTS, Mutant, load
 from .world import World
 
+pytestmark = pytest.mark.once
+
 SCHEDULES = 2000
 """Enough for the shyest mutant with room to spare; the seed is fixed, so that a miss is no accident."""
 

@@ -353,11 +353,11 @@ def test_is_complete_needs_no_session(bench: Bench) -> None:
 
 
 def test_data_is_bounded_by_what_the_client_takes(bench: Bench) -> None:
-    bench.eval("a")
+    bench.eval("a", data=True)
     assert bench.did[0].message.max_data == (4 << 20) * 3 // 4 - 4096
     bench.ask("hello", max_value=100 << 20)
     bench.ends(1)
-    bench.eval("b")
+    bench.eval("b", data=True)
     assert bench.did[0].message.max_data == 100 << 20
 
 

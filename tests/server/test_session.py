@@ -419,7 +419,7 @@ def test_questions_are_answered_beside_an_eval(bench: Bench) -> None:
     bench.eval("a")
     bench.ask("completions", id="c", session=bench.session, code="ab", cursor=1)
     (ask,) = bench.told(Ask)
-    assert (ask.what, ask.fields["code"], ask.fields["cursor"]) == ("completions", "ab", 1)
+    assert (ask.what, ask.fields["code"], ask.fields["cursor"], ask.seconds) == ("completions", "ab", 1, 1)
     assert "id" not in ask.fields
     assert "session" not in ask.fields
     entry = {"candidate": "abc", "type": "function", "start": 0}

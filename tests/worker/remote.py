@@ -95,7 +95,9 @@ def _version(python: str) -> str:
     return done.stdout.strip()
 
 
-everywhere = pytest.mark.parametrize("python", interpreters(), ids=name_of)
+everywhere = pytest.mark.parametrize(
+    "python", [pytest.param(python, marks=pytest.mark.once) for python in interpreters()], ids=name_of
+)
 
 
 def run(python: str, script: str, *, timeout: float = 60, env: dict[str, str] | None = None) -> Any:

@@ -7,12 +7,22 @@ import os
 import traceback
 import types
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from nrepl_py.worker.evaluate import Evaluator, Shown
+from nrepl_py.worker import evaluate
+from nrepl_py.worker.evaluate import Evaluator
 from nrepl_py.worker.interrupt import Interrupts
+
+
+class Shown(NamedTuple):
+    """What `show` was given."""
+
+    value: Any
+    line: int
+    end_line: int
+    last: bool
 
 
 class Bench:
@@ -26,7 +36,7 @@ class Bench:
         self._serial += 1
         request = {"serial": self._serial, "line": 1, "column": 0, "values": "last", "store-history": True} | options
         shown: list[Shown] = []
-        self.evaluator.run(code, request, shown.append)
+        self.evaluator.run(code, request, lambda *given: shown.append(Shown(*given)))
         return shown
 
     def close(self) -> None:
@@ -77,6 +87,13 @@ def test_namespaces(bench: Bench) -> None:
     assert bench.evaluator.namespace("auto", "nowhere.py") is vars(bench.evaluator.main)
     with pytest.raises(ModuleNotFoundError):
         bench.evaluator.namespace("no.such", None)
+
+
+def test_where_modules_are_is_asked_once(bench: Bench) -> None:
+    bench.evaluator.namespace("auto", "nowhere.py")
+    asked = evaluate._real.cache_info().misses
+    bench.evaluator.namespace("auto", "nowhere.py")
+    assert evaluate._real.cache_info().misses == asked
 
 
 _LINES = [

@@ -76,6 +76,45 @@ def test_the_other_end_is_given_time_to_read(ends: tuple[wire.Channel, wire.Chan
     one.let_read(0)  # nobody reads: it goes on
 
 
+def test_looking_before_sleeping(ends: tuple[wire.Channel, wire.Channel]) -> None:
+    one, two = ends
+    one.send({"number": 1})
+    assert two.receive(spin=60)[0] == {"number": 1}  # it is there
+    thread = threading.Timer(0.02, one.send, [{"number": 2}])
+    thread.start()
+    assert two.receive(spin=60)[0] == {"number": 2}  # it comes while looking
+    thread.join()
+    thread = threading.Timer(0.02, one.send, [{"number": 3}])
+    thread.start()
+    assert two.receive(spin=0.001)[0] == {"number": 3}  # and while sleeping
+    thread.join()
+    one.sock.shutdown(socket.SHUT_WR)
+    with pytest.raises(EOFError):
+        two.receive(spin=60)
+
+
+def test_it_looks_as_long_as_it_was_told_and_no_longer(
+    ends: tuple[wire.Channel, wire.Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = ends
+    looks: list[int] = []
+
+    def send_at_the_third() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            one.send({"number": 1})
+
+    monkeypatch.setattr(wire, "_let_others_run", send_at_the_third)
+    assert two.receive(spin=60)[0] == {"number": 1}
+    assert len(looks) == 3
+    one.send({"number": 2})
+    assert two.receive()[0] == {"number": 2}
+    now = iter([0.0, 0.5, 1.0])
+    monkeypatch.setattr(wire, "perf_counter", lambda: next(now))
+    wire.look(two._readable, 1.0)
+    assert len(looks) == 4
+
+
 def test_the_other_end_closing_is_end_of_file(ends: tuple[wire.Channel, wire.Channel]) -> None:
     one, two = ends
     one.sock.shutdown(socket.SHUT_WR)

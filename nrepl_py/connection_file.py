@@ -62,14 +62,19 @@ def write(server: ServerFile) -> ServerFile:
     return server
 
 
-def write_private(path: str, contents: dict[str, Any]) -> None:
-    """Write a file of JSON for this user only: mode 0600 from the first byte, all or nothing."""
+def way_in(server: ServerFile) -> str:
+    """Where the file is that leads a browser into the server's page (`nrepl-py open`): beside the connection file,
+    with the same token in it, and no longer there than that."""
+    return f"{server.path}.html"
+
+
+def write_private(path: str, contents: dict[str, Any] | str) -> None:
+    """Write a file of JSON, or a text, for this user only: mode 0600 from the first byte, all or nothing."""
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
         with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
-            json.dump(contents, file, indent=1)
-            file.write("\n")
+            file.write(contents if isinstance(contents, str) else json.dumps(contents, indent=1) + "\n")
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -78,11 +83,12 @@ def write_private(path: str, contents: dict[str, Any]) -> None:
 
 
 def remove(server: ServerFile) -> None:
-    """Delete the file, if it is still this server's."""
+    """Delete the file, if it is still this server's, and with it the way into its page."""
     there = read(server.path)
     if there is not None and (there.pid, there.token) == (server.pid, server.token):
-        with suppress(OSError):
-            os.unlink(server.path)
+        for path in (way_in(server), server.path):
+            with suppress(OSError):
+                os.unlink(path)
 
 
 def read(path: str) -> ServerFile | None:

@@ -139,7 +139,14 @@ class Handshake(asyncio.Protocol, ABC):
         headers = request.headers
         upgrade = "Upgrade" in headers
         answer = routes.answer(
-            request.method, request.path, upgrade, headers.get_all("Host"), headers.get_all("Origin"), self._guard
+            request.method,
+            request.path,
+            upgrade,
+            headers.get_all("Host"),
+            headers.get_all("Origin"),
+            self._guard,
+            known=headers.get_all("If-None-Match"),
+            encodings=headers.get_all("Accept-Encoding"),
         )
         if answer is not None:
             self._answer(answer)
@@ -170,7 +177,7 @@ class Handshake(asyncio.Protocol, ABC):
     def _upgrade(self, request: Request, principal: Principal | None) -> bool:
         response = self._websocket.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            response.headers.update(dict(routes.SECURITY_HEADERS))
+            response.headers.update(dict(routes.PRIVATE_HEADERS))
             self._websocket.send_response(response)
             self._owner.refused(self, HTTPStatus(response.status_code), "This is no handshake of a WebSocket.")
             self._write()

@@ -59,13 +59,13 @@ def node() -> str:
 
 @pytest.fixture(scope="session")
 def numerical_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The interpreter of a virtual environment that has numpy and matplotlib, and nothing of ours."""
+    """The interpreter of a virtual environment that has numpy, matplotlib and pandas, and nothing of ours."""
     home = tmp_path_factory.mktemp("numerical")
     install(sys.executable, "-m", "venv", str(home))
     python = home / "bin" / "python"
-    install(str(python), "-m", "pip", *PIP, "numpy", "matplotlib")
+    install(str(python), "-m", "pip", *PIP, "numpy", "matplotlib", "pandas")
     yield python
-    shutil.rmtree(home)  # 200 MB
+    shutil.rmtree(home)  # 270 MB
 
 
 def install(*command: str, cwd: Path | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Real numerical work, from JavaScript, in a virtual environment without our packages."""
+"""Real numerical work, from JavaScript and in the browser's page, in a virtual environment without our packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import subprocess
 import zlib
 from pathlib import Path
 
+import pytest
+from playwright.sync_api import expect
+
+from nrepl_py.embed import serve_in_thread
 from tests.clients.conftest import HERE, run
+from tests.conftest import PATIENT
+from tests.editors.page import User, chromium
+
+pytestmark = pytest.mark.once
 
 FITTED = {"amplitude": 2.5, "damping": 0.35, "frequency": 4.0, "phase": 0.6, "offset": 0.8}
 
@@ -23,12 +31,26 @@ def test_fit_and_figure(node: str, numerical_python: Path, connection_file: Path
     assert_picture(figure.read_bytes())
 
 
+def test_a_table_and_a_figure_in_the_page(numerical_python: Path, tmp_path: Path) -> None:
+    served = serve_in_thread(kind="local", python=str(numerical_python), limits=PATIENT)
+    with served as server, chromium(XDG_RUNTIME_DIR=str(tmp_path)) as browser:
+        user = User(browser, server.url, f"#token={server.token}&session=data").go()
+        cell = user.done("import pandas as pd\npd.DataFrame({'name': ['<b>Ada</b>', 'Grace'], 'born': [1815, 1906]})")
+        table = cell.frame_locator("iframe").locator("table.dataframe")
+        expect(table.locator("thead th")).to_have_text(["", "name", "born"])
+        expect(table.locator("tbody td")).to_have_text(["<b>Ada</b>", "1815", "Grace", "1906"])
+        cell = user.done("import matplotlib.pyplot as plt\nfig = plt.figure(figsize=(4, 3))\nplt.plot([1, 4, 9])")
+        width = cell.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)")
+        assert 300 < width <= 400  # 4 inches of 100 pixels, less the margins
+        assert user.problems == []
+
+
 def test_the_environment_has_nothing_of_ours(numerical_python: Path) -> None:
     listed = subprocess.run(
         [numerical_python, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True
     )
     packages = {package["name"].lower() for package in json.loads(listed.stdout)}
-    assert {"numpy", "matplotlib"} <= packages
+    assert {"numpy", "matplotlib", "pandas"} <= packages
     assert not packages & {"nrepl-py", "nrepl_py", "websockets", "msgspec", "msgpack", "cloudpickle", "jedi", "parso"}
 
 

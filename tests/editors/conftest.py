@@ -17,11 +17,28 @@ QUIET = ("--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
 @pytest.fixture(scope="session")
 def client_js() -> Path:
     """The directory of the JavaScript client, built from its sources with the tools its package.json names."""
+    package = _with_tools("client-js")
+    install(need("npm"), "run", "build", cwd=package)
+    return package
+
+
+@pytest.fixture(scope="session")
+def page_source() -> Path:
+    """The directory of the browser's page, with the tools its package.json names."""
+    return _with_tools("browser")
+
+
+@pytest.fixture(scope="session")
+def vscode_source() -> Path:
+    """The directory of the VS Code extension, with the tools its package.json names."""
+    return _with_tools("vscode")
+
+
+def _with_tools(name: str) -> Path:
     need("node")
-    npm, package = need("npm"), ROOT / "editors" / "client-js"
+    npm, package = need("npm"), ROOT / "editors" / name
     if not _up_to_date(package):
         install(npm, "install", "--ignore-scripts", *QUIET, cwd=package)
-    install(npm, "run", "build", cwd=package)
     return package
 
 

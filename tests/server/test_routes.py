@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from nrepl_py.server import routes
@@ -59,3 +61,52 @@ def test_what_is_private_is_made_for_an_admin_alone() -> None:
     admin = routes.private(Principal("bob", frozenset({"admin"})), page)
     assert (admin.status, admin.body, made) == (200, b"secret", ["page"])
     assert dict(admin.headers)["Cache-Control"] == "no-store"
+
+
+PAGES = [path for path, page in routes.ROUTES.items() if isinstance(page, routes.Page)]
+
+
+def get(path: str, **headers: list[str]) -> tuple[int, dict[str, str], bytes]:
+    answer = routes.answer("GET", path, False, HOST, [], GUARD, **headers)
+    assert answer is not None
+    assert len(dict(answer.headers)) == len(answer.headers), "no header twice"
+    return answer.status, dict(answer.headers), answer.body
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_file_is_asked_for_anew_and_sent_once(path: str) -> None:
+    status, headers, body = get(path)
+    assert (status, headers["Cache-Control"], int(headers["Content-Length"])) == (200, "no-cache", len(body))
+    tag = headers["ETag"]
+    for known in ([tag], ['"x"', f'W/"y", {tag}']):
+        status, headers, nothing = get(path, known=known)
+        assert (status, headers["ETag"], nothing) == (304, tag, b"")
+    assert get(path, known=['W/"x"'])[0] == 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_file_is_compressed_for_who_takes_that(path: str) -> None:
+    plain = get(path)[2]
+    _, headers, packed = get(path, encodings=["deflate, gzip, br"])
+    assert headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed) == plain
+    assert int(headers["Content-Length"]) == len(packed)
+    for encodings in (["br"], ["gzip;q=0"], ["identity"]):
+        assert get(path, encodings=encodings)[2] == plain
+
+
+def test_nothing_runs_but_the_page_s_own_script() -> None:
+    policies = {path: get(path)[1]["Content-Security-Policy"] for path in PAGES}
+    for path, policy in policies.items():
+        rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+        assert rules["default-src"] == "'none'", path
+        assert rules.get("script-src", "'self'") == "'self'"
+        assert rules["frame-ancestors"] == ("'self'" if path == "/frame" else "'none'")
+        assert ("sandbox" in rules) == (path == "/frame")
+    assert "unsafe" not in policies["/"]
+    assert "script-src" not in policies["/frame"]
+    assert "allow-scripts" not in policies["/frame"]
+
+
+def test_the_page_weighs_little() -> None:
+    assert sum(len(get(path, encodings=["gzip"])[2]) for path in PAGES) <= 350_000

@@ -31,6 +31,7 @@ _SUBCOMMANDS: Any = {"dest": "subcommand", "required": True, "metavar": "COMMAND
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. Raises SystemExit for usage errors and `--help`."""
+    _have_streams()
     args = _parser().parse_args(argv)
     module, _, function = args.run.partition(":")
     from nrepl_py.errors import NreplError
@@ -49,6 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except Exception as error:
         return _fail(f"{args.command} failed: {type(error).__name__}: {error}")
+
+
+def _have_streams() -> None:
+    """Who starts a program with descriptors 0 to 2 closed, as some that start daemons do, must not have the next ones
+    that are opened, a client's socket say, in their place."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            setattr(sys, name, open(os.devnull, "w" if fd else "r"))  # noqa: SIM115 - of the lowest number that is free
 
 
 def _fail(sentence: str) -> int:
@@ -83,6 +94,26 @@ def _parser() -> argparse.ArgumentParser:
     repl = command("repl", "repl:repl", "evaluate line by line, with history and completions")
     _session_options(repl)
     _where(repl)
+    page = command(
+        "open",
+        "open:open_",
+        "open the page of this directory's server in a browser, and start one where none runs",
+        "Open the page of this directory's server in a browser. A server is started in the background where none runs; "
+        "nrepl-py stop ends it.",
+    )
+    page.add_argument("--session", metavar="NAME", help="a session to show")
+    page.add_argument("--no-browser", action="store_true", help="print the page's address, with its token, instead")
+    _files(page)
+    lsp = command(
+        "lsp",
+        "lsp:lsp",
+        "serve an editor as a language server",
+        "Speak the Language Server Protocol over standard input and output: a live session beside the editor's text. "
+        "Without a server in the workspace, the first run starts one that ends with the editor.",
+    )
+    lsp.add_argument("--port", type=int, metavar="N", help="listen on a port of this machine, for one editor; 0: any")
+    _session_options(lsp)
+    _where(lsp)
     attach = command(
         "attach",
         "attach:attach",
@@ -148,6 +179,12 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     add("--keyfile", metavar="PATH", help="its key, where it is not in the same file")
     add("--tokens", metavar="PATH", help=f"tokens of others than you, see nrepl-py token {_DEFAULT_TOKENS}")
     add("--allow-uid", action="append", type=int, metavar="UID", help="a user the Unix socket is open to; repeatable")
+    add(
+        "--unused",
+        type=float,
+        metavar="SECONDS",
+        help="end when nobody was connected and nothing ran for so long (never)",
+    )
 
 
 def _token(commands: Any) -> None:

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from nrepl_py.cli.console import Input, Left, exit_code, interrupting, opened, prepare_output, session_of, show
-from nrepl_py.cli.snapshots import Snapshots
+from nrepl_py.cli.snapshots import command
 from nrepl_py.client import aio
 from nrepl_py.client.connection import ConnectionLost
 from nrepl_py.client.results import EvalResult, describe_cause
+from nrepl_py.client.snapshots import Snapshots
 from nrepl_py.client.stream import Stream
 from nrepl_py.errors import NreplError
 
@@ -96,7 +97,7 @@ async def _loop(session: aio.Session, terminal: Terminal, snapshots: Snapshots) 
             if code.strip() in COMMANDS:
                 await COMMANDS[code.strip()](session)
                 continue
-            if await snapshots.command(code):
+            if await command(snapshots, code):
                 continue
             result = await _evaluate(session, terminal, code)
         except ConnectionLost as error:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 
-from nrepl_py import __version__
-from tests.cli.conftest import ROOT, Shell
+from nrepl_py import __version__, connection_file
+from tests.cli.conftest import COMMAND, PATIENCE, ROOT, Shell
 
-HEAVY = ("asyncio", "websockets", "msgspec", "msgpack", "prompt_toolkit", "jedi", "nrepl_py.server", "nrepl_py.client")
+HEAVY = (
+    "asyncio",
+    "websockets",
+    "msgspec",
+    "msgpack",
+    "prompt_toolkit",
+    "jedi",
+    "pygls",
+    "lsprotocol",
+    "nrepl_py.server",
+    "nrepl_py.client",
+)
 
 
-@pytest.mark.parametrize("option", ["--version", "--help", "eval --help"])
+@pytest.mark.parametrize("option", ["--version", "--help", "eval --help", "lsp --help"])
 def test_help_and_version_load_nothing_heavy(option: str) -> None:
     code = (
         "import sys\nfrom nrepl_py.cli.main import main\n"
@@ -47,3 +59,20 @@ def test_a_bad_interpreter_is_refused_at_the_start(shell: Shell) -> None:
     assert (result.returncode, result.stdout) == (2, "")
     assert "/no/such/python" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_without_standard_streams(shell: Shell) -> None:
+    """As some start daemons: what is opened next must not become descriptor 0, 1 or 2."""
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND]
+    server = subprocess.Popen([*closed, "serve"], cwd=shell.directory, env=shell.env)
+    deadline = time.monotonic() + PATIENCE
+    while connection_file.find(str(shell.directory)) is None:
+        assert server.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # its banner went nowhere
+    assert shell.run("eval", "1 + 1").stdout == "2\n"
+    assert (
+        subprocess.run([*closed, "eval", "1 + 1"], cwd=shell.directory, env=shell.env, timeout=PATIENCE).returncode == 0
+    )
+    assert shell.run("stop").returncode == 0
+    assert server.wait(PATIENCE) == 0

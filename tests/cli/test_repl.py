@@ -123,14 +123,14 @@ def test_what_ignores_ctrl_c_is_left_and_the_session_restarted(terminal: Any) ->
 
 
 def test_input_and_passwords(terminal: Any) -> None:
-    terminal.send("name = input('Name? ')\r")
-    terminal.expect(r"Name\? ")
+    terminal.send("name = input('Na' + 'me? ')\r")  # the prompt, and not the echo of the code, is waited for
+    terminal.expect(r"Name\?")
     terminal.send("Ada\r")
     terminal.expect(">>>")
     terminal.send("name.upper()\r")
     terminal.expect("'ADA'")
-    terminal.send("import getpass; len(getpass.getpass('Secret: '))\r")
-    terminal.expect("Secret: ")
+    terminal.send("import getpass; len(getpass.getpass('Sec' + 'ret: '))\r")
+    terminal.expect("Secret:")
     terminal.send("hunter2\r")
     terminal.expect("7\r\n")
     assert "hunter2" not in terminal.before

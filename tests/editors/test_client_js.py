@@ -8,16 +8,16 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nrepl_py.embed import Embedded, serve_in_thread
-from nrepl_py.limits import Limits
+from nrepl_py.embed import Embedded
 from tests.clients.conftest import install
 from tests.conftest import need
 from tests.editors.conftest import QUIET
+
+pytestmark = pytest.mark.once
 
 PATIENCE = 280  # seconds for a suite that takes 30 where nothing else runs
 
@@ -75,16 +75,7 @@ def test_the_package_has_what_it_needs_and_no_more(client_js: Path, tarball: Pat
     assert (package["license"], package["engines"]) == ("MIT", {"node": ">=20"})
 
 
-@pytest.fixture
-def patient_server() -> Iterator[Embedded]:
-    """A server that gives workers time to answer, on a machine that has other things to do."""
-    with serve_in_thread(kind="local", limits=Limits(answer_seconds=60)) as running:
-        yield running
-
-
-def test_the_readme_example_runs_as_pasted(
-    client_js: Path, tarball: Path, patient_server: Embedded, tmp_path: Path
-) -> None:
+def test_the_readme_example_runs_as_pasted(client_js: Path, tarball: Path, server: Embedded, tmp_path: Path) -> None:
     readme = (client_js / "README.md").read_text("utf-8")
     (source,) = re.findall(r"^```js\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     (printed,) = re.findall(r"^```text\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
@@ -92,7 +83,7 @@ def test_the_readme_example_runs_as_pasted(
     (tmp_path / "example.js").write_text(source, "utf-8")
     version = json.loads((client_js / "package.json").read_text("utf-8"))["devDependencies"]["ws"]
     install(need("npm"), "install", "--prefer-offline", *QUIET, str(tarball), f"ws@{version}", cwd=tmp_path)
-    found = {"NREPL_URL": patient_server.url, "NREPL_TOKEN": patient_server.token}
+    found = {"NREPL_URL": server.url, "NREPL_TOKEN": server.token}
     done = run(need("node"), "example.js", cwd=tmp_path, **found)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nrepl_py.embed import Embedded
 
 CI = os.environ.get("CI") == "true"
-PATIENCE = 10  # seconds for what ends to be gone; ten times the server's own grace in stopping a worker
+PATIENCE = 60  # seconds for what ends to be gone; it takes one where nothing else runs
 
 # Everything of this run lies in one directory, so that runs beside it do not count. Sessions get TMPDIR too:
 # it marks their processes. Its name is short, since a Unix socket's path may have 107 bytes at most.

@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 from nrepl_py import codec
 
 PAGE = Path(__file__).resolve().parent.parent / "protocol.md"
-PATIENCE = 30  # seconds for one message; none takes one
+PATIENCE = 60  # seconds for one message; none takes one
 _FENCE = re.compile(r"^```transcript *([a-z -]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

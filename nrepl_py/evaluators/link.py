@@ -213,8 +213,9 @@ class Link:
         self._to_control.send(wire.PREFIX.pack(len(header), 0) + header)
 
     def look(self, seconds: float) -> None:
-        """Look for the answer so long, before the event loop sleeps; what comes is read there, as ever."""
-        wire.look(self._answer, seconds)
+        """Look for the answer so long, before the event loop sleeps, and read it: its reports come from within."""
+        if not self._held and wire.look(self._answer, seconds):
+            self._read_channel(self._control)
 
     def _retire(self) -> None:
         """Children of older evals keep their pipe, and with it their eval's name."""

@@ -94,11 +94,12 @@ def split(header: Dict[str, Any], body: bytes) -> List[bytes]:
     return blobs
 
 
-def look(readable: select.poll, seconds: float) -> None:
-    """Wait until there is something to read, at most so long, and without sleeping."""
+def look(readable: select.poll, seconds: float) -> bool:
+    """Wait until there is something to read, at most so long, and without sleeping; whether there is."""
     until = perf_counter() + seconds
-    while not readable.poll(0) and perf_counter() < until:
+    while not (found := readable.poll(0)) and perf_counter() < until:
         _let_others_run()
+    return bool(found)
 
 
 class Shield:
@@ -179,9 +180,7 @@ class Channel:
         """The next frame: header and blobs. Descriptors that came along are in `descriptors`. Looks so many seconds for
         it before it sleeps."""
         received = self._received
-        if spin and not received:
-            look(self._readable, spin)
-        self._gather(PREFIX.size)
+        self._gather(PREFIX.size, bool(spin) and not received and look(self._readable, spin))
         head_size, body_size = PREFIX.unpack_from(received)
         start = PREFIX.size + head_size
         end = start + body_size
@@ -192,12 +191,14 @@ class Channel:
         del received[:end]
         return header, split(header, body) if "blobs" in header else []
 
-    def _gather(self, size: int) -> None:
-        """Wait until so many bytes are there."""
+    def _gather(self, size: int, readable: bool = False) -> None:
+        """Wait until so many bytes are there; `readable`: some are."""
         received = self._received
         while len(received) < size:
             # Waiting in the read itself would be woken each time the router has read what we sent.
-            self._readable.poll()
+            if not readable:
+                self._readable.poll()
+            readable = False
             data, ancillary, _, _ = self.sock.recvmsg(max(_READ, size - len(received)), _ANCILLARY)
             if not data:
                 raise EOFError("the router closed the channel")

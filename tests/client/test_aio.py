@@ -16,7 +16,7 @@ from nrepl_py.client.results import EvalResult
 from nrepl_py.embed import Embedded, serve_in_thread
 from tests.client.scripted import Peer, scripted
 
-PATIENCE = 20  # seconds for anything awaited here; none of it takes one
+PATIENCE = 60  # seconds for anything awaited here; none of it takes one
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 INSTALL_SECONDS = 600  # for npm and pip, over a slow network
-CLIENT_SECONDS = 110  # for a client that hangs, short of pytest's own limit, so that what it printed is seen
+CLIENT_SECONDS = 280  # for a client that hangs, short of pytest's own limit, so that what it printed is seen
 PIP = ("install", "--quiet", "--disable-pip-version-check")
 
 

@@ -1,7 +1,8 @@
-"""Frames cut out of a stream of bytes, however it arrives."""
+"""Frames cut out of a stream of bytes, however it arrives; and when a worker's end is read."""
 
 from __future__ import annotations
 
+import asyncio
 from itertools import chain, repeat
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from nrepl_py.evaluators import frames
 from nrepl_py.evaluators.base import Run
-from nrepl_py.evaluators.link import Inbox
+from nrepl_py.evaluators.link import Inbox, Link
 from nrepl_py.worker import wire
 
 _SIZES = st.sampled_from([0, 1, 100, 70_000, 200_000])
@@ -73,3 +74,22 @@ def test_a_run_without_further_words_means_the_same_on_both_sides() -> None:
         name: list(value) if name == "mime" else value for name, value in fields.items() if name in wire.RUN
     } == wire.RUN
     assert fields.keys() - wire.RUN.keys() == {"serial", "code"}
+
+
+async def test_what_is_looked_for_is_read_at_once_but_not_from_who_has_to_wait() -> None:
+    reports: asyncio.Queue[frames.Report] = asyncio.Queue()
+    link = Link(reports.put_nowait, pytest.fail, pipes=False)
+    ends = link.give_ends()
+    worker = wire.Channel(ends[0])
+    worker.send({"say": "finished", "serial": 1})
+    link.look(60)
+    assert reports.get_nowait() == frames.Finished(serial=1)
+    link.hold(True)
+    worker.send({"say": "finished", "serial": 2})
+    link.look(60)
+    assert reports.empty()
+    link.hold(False)
+    assert await reports.get() == frames.Finished(serial=2)
+    link.close()
+    for end in ends:
+        end.close()

@@ -12,7 +12,7 @@ from tests.hostile.harness import Attack
 from tests.hostile.places import places
 
 PLACES = places("sandbox", "landlock")
-LIMITS = {"start_seconds": 3, "stop_grace_seconds": 0.3, "max_family_sessions": 4, "session_memory_bytes": 1 << 29}
+LIMITS = {"start_seconds": 5, "stop_grace_seconds": 0.3, "max_family_sessions": 4, "session_memory_bytes": 1 << 29}
 MIB = 1 << 20
 
 

@@ -194,7 +194,7 @@ class TestCompletions:
         self, namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         held = threading.Event()
-        monkeypatch.setattr(guess, "_load_jedi", lambda lender: held.wait(30))
+        monkeypatch.setattr(guess, "_load_jedi", lambda lender: held.wait(60))
         try:
             hasty = Introspector(namespace, LENDER, seconds=0.01)
             with pytest.raises(TimeoutError):
@@ -548,7 +548,7 @@ names = [entry["candidate"] for entry in found]
 @everywhere
 def test_nothing_of_the_users_runs(python: str) -> None:
     script = ASK + "\nresult = [result, [n in names for n in ('prop', 'method', 'own', 'attribute', 'lazy')]]"
-    assert run(python, script, timeout=110) == [{}, [True] * 5]
+    assert run(python, script, timeout=280) == [{}, [True] * 5]
 
 
 @everywhere

@@ -37,7 +37,7 @@ def requests(path: Path) -> list[tuple[str | None, str | None, list[str]]]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.001)
 

@@ -248,7 +248,7 @@ async def test_anything_else_first_is_closed_with_4401(message: dict[str, Any]) 
 
 
 async def test_no_hello_in_time_is_closed() -> None:
-    async with make_server(limits={"handshake_seconds": 0.05}) as server, dial(server, token=None) as client:
+    async with make_server(limits={"handshake_seconds": 2}) as server, dial(server, token=None) as client:
         await client.wait_closed()
         assert client.close_code == 4401
 
@@ -383,7 +383,7 @@ async def test_a_slow_handshake_is_cut(start: bytes) -> None:
 
 
 async def test_a_silent_peer_is_pinged_then_given_up() -> None:
-    async with make_server(limits={"ping_seconds": 0.05}) as server, upgraded(server) as (reader, writer):
+    async with make_server(limits={"ping_seconds": 0.5}) as server, upgraded(server) as (reader, writer):
         assert await reader.readexactly(2) == b"\x89\x00"
         writer.write(frame(10, b""))
         assert await reader.readexactly(2) == b"\x89\x00"
@@ -392,10 +392,10 @@ async def test_a_silent_peer_is_pinged_then_given_up() -> None:
 
 
 async def test_a_peer_that_answers_pings_stays() -> None:
-    async with make_server(limits={"ping_seconds": 0.02}) as server, dial(server, ping_interval=None) as client:
+    async with make_server(limits={"ping_seconds": 0.2}) as server, dial(server, ping_interval=None) as client:
         for _ in range(5):
             await (await client.ping())
-            await asyncio.sleep(0.03)  # the pings between are the server's
+            await asyncio.sleep(0.3)  # the pings between are the server's
         assert (await ask(client, {"op": "describe", "id": "1"}))["status"] == ["done"]
 
 
@@ -426,7 +426,7 @@ async def test_beyond_the_bound_on_connections_there_is_503() -> None:
                 async with dial(server):
                     pass
             assert refused.value.response.status_code == 503
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     async with dial(server):
@@ -440,7 +440,7 @@ async def test_a_client_that_does_not_read_stalls_its_worker_only_and_is_dropped
 ) -> None:
     monkeypatch.setattr(handshake, "CLOSE_SECONDS", 0.2)
     evaluator = FakeEvaluator()
-    limits = {"outbox_bytes": 1 << 20, "stall_seconds": 0.5}
+    limits = {"outbox_bytes": 1 << 20, "stall_seconds": 2}
     async with make_server(evaluator, limits=limits) as server, upgraded(server) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(frame(1, b'{"op":"clone","id":"c"}'))
@@ -452,7 +452,7 @@ async def test_a_client_that_does_not_read_stalls_its_worker_only_and_is_dropped
             writer.write(
                 frame(1, json.dumps({"op": "eval", "id": "e", "session": theirs.id, "code": "print 500"}).encode())
             )
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not evaluator.held[theirs]:
                     await asyncio.sleep(0.01)
             connection = next(c for c in server._open.values() if c._full)
@@ -460,7 +460,7 @@ async def test_a_client_that_does_not_read_stalls_its_worker_only_and_is_dropped
             # The other session never notices.
             assert (await ask(other, {"op": "eval", "id": "1", "session": mine, "code": "42"}))["value"] == "42"
             # Nobody reads, so the worker is let go on without its reader in the end.
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while evaluator.held[theirs]:
                     await asyncio.sleep(0.01)
             assert connection.number not in server._open
@@ -471,7 +471,7 @@ async def test_a_slow_reader_that_reads_again_loses_nothing() -> None:
     async with make_server(evaluator, limits={"outbox_bytes": 1 << 20}) as server, dial(server, max_queue=1) as client:
         session = (await ask(client, {"op": "clone", "id": "c"}))["new-session"]
         await tell(client, {"op": "eval", "id": "e", "session": session, "code": "print 200"})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any(evaluator.held.values()):
                 await asyncio.sleep(0.01)
         got = await replies(client, "e")
@@ -484,7 +484,7 @@ async def test_a_slow_reader_can_still_interrupt() -> None:
     async with make_server(evaluator, limits={"outbox_bytes": 1 << 20}) as server, dial(server, max_queue=1) as client:
         session = (await ask(client, {"op": "clone", "id": "c"}))["new-session"]
         await tell(client, {"op": "eval", "id": "e", "session": session, "code": "print 200"})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any(evaluator.held.values()):
                 await asyncio.sleep(0.01)
             await tell(client, {"op": "interrupt", "id": "i", "session": session})
@@ -494,7 +494,7 @@ async def test_a_slow_reader_can_still_interrupt() -> None:
 
 
 async def test_requests_without_end_and_nobody_to_read_the_replies() -> None:
-    limits = {"outbox_bytes": 1 << 20, "stall_seconds": 0.5}
+    limits = {"outbox_bytes": 1 << 20, "stall_seconds": 2}
     async with make_server(limits=limits) as server, upgraded(server) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         (connection,) = server._open.values()
@@ -518,7 +518,7 @@ async def test_a_replay_larger_than_the_outbox_is_paced(monkeypatch: pytest.Monk
         async with dial(server, max_queue=1) as client:
             connection = server._open[max(server._open)]
             await tell(client, {"op": "attach", "id": "a", "session": session, "since": 0})
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while connection.waiting < 1 << 19:
                     await asyncio.sleep(0)
                 await tell(client, {"op": "describe", "id": "d"})
@@ -537,7 +537,7 @@ async def test_a_replay_larger_than_the_outbox_is_paced(monkeypatch: pytest.Monk
 
 async def test_who_attaches_and_does_not_read_is_dropped_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshake, "CLOSE_SECONDS", 0.2)
-    limits = {"outbox_bytes": 1 << 20, "log_bytes": 64 << 20, "stall_seconds": 0.3, "ping_seconds": 0.1}
+    limits = {"outbox_bytes": 1 << 20, "log_bytes": 64 << 20, "stall_seconds": 1, "ping_seconds": 0.5}
     async with make_server(limits=limits) as server, dial(server) as asker:
         session = (await ask(asker, {"op": "clone", "id": "c"}))["new-session"]
         await ask(asker, {"op": "eval", "id": "e", "session": session, "code": "print 500"})
@@ -545,7 +545,7 @@ async def test_who_attaches_and_does_not_read_is_dropped_in_the_end(monkeypatch:
             reader._transport.pause_reading()  # type: ignore[attr-defined]
             connection = server._open[max(server._open)]
             writer.write(frame(1, json.dumps({"op": "attach", "id": "a", "session": session, "since": 0}).encode()))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while connection.open:
                     await asyncio.sleep(0.01)
             reader._transport.resume_reading()  # type: ignore[attr-defined]
@@ -562,7 +562,7 @@ async def test_an_observer_that_does_not_read_is_dropped_and_holds_up_nobody(mon
             writer.write(frame(1, json.dumps({"op": "attach", "id": "a", "session": session}).encode()))
             await read_frame(reader)
             reader._transport.pause_reading()  # type: ignore[attr-defined]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 done = await ask(asker, {"op": "eval", "id": "e", "session": session, "code": "print 500"})
                 while connection.open:
                     await asyncio.sleep(0.01)
@@ -576,7 +576,7 @@ async def test_an_observer_that_does_not_read_is_dropped_and_holds_up_nobody(mon
 
 
 async def test_past_the_rate_a_connection_is_read_no_further_and_loses_nothing() -> None:
-    limits = {"max_messages_per_second": 200, "max_messages_burst": 5}
+    limits = {"max_messages_per_second": 40, "max_messages_burst": 5}
     async with make_server(limits=limits) as server, upgraded(server) as (reader, writer), dial(server) as other:
         connection = server._open[1]
         writer.write(b"".join(frame(1, b'{"op":"ls-sessions","id":"%d"}' % n) for n in range(40)))
@@ -588,7 +588,7 @@ async def test_past_the_rate_a_connection_is_read_no_further_and_loses_nothing()
         assert connection._inbox
         for n in range(1, 40):
             assert json.loads((await read_frame(reader))[1])["id"] == str(n)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not connection._transport.is_reading():
                 await asyncio.sleep(0.01)
         writer.write(frame(1, b'{"op":"ls-sessions","id":"last"}'))
@@ -602,7 +602,7 @@ async def test_messages_one_after_the_other_are_slowed_down_too() -> None:
         paused = 0
         for n in range(10):
             await tell(client, {"op": "ls-sessions", "id": str(n)})
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not (connection._inbox or await arrived(client)):
                     pass
             paused += bool(connection._inbox)

@@ -60,7 +60,7 @@ async def https(server: Server, text: str) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=trusting())
     try:
         writer.write(text.encode("latin-1"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await reader.read()
     finally:
         writer.transport.abort()
@@ -140,7 +140,7 @@ async def test_handshakes_count_as_connections(tmp_path: Path, monkeypatch: pyte
             assert await reader.read() == b""
         for _, other in [*silent, (reader, writer)]:
             other.transport.abort()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     async with dial_tls(server) as client:
@@ -198,7 +198,7 @@ async def test_a_slow_reader_holds_its_worker_and_loses_nothing(tmp_path: Path) 
     async with serving(tmp_path, evaluator, limits=limits) as server, dial_tls(server, max_queue=1) as client:
         session = (await ask(client, {"op": "clone", "id": "c"}))["new-session"]
         await tell(client, {"op": "eval", "id": "e", "session": session, "code": "print 200"})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not any(evaluator.held.values()):
                 await asyncio.sleep(0.01)
         got = await replies(client, "e")
@@ -210,7 +210,7 @@ async def test_the_end_is_said_and_waits_for_no_handshake(tmp_path: Path) -> Non
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         async with dial_tls(server) as client:
             await ask(client, {"op": "describe", "id": "1"})
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await server.aclose()
                 await client.wait_closed()
             assert client.close_code == 1001

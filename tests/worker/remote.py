@@ -91,7 +91,7 @@ def name_of(python: str) -> str:
 @functools.lru_cache
 def _version(python: str) -> str:
     code = "import sys; print(sys.implementation.name, '%d.%02d' % sys.version_info[:2])"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip()
 
 

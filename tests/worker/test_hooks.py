@@ -110,8 +110,8 @@ children = [context.Process(target=main.into, args=(queue, main.Point(5))), Proc
 result = []
 for child in children:
     child.start()
-    point = queue.get(timeout=30)
-    child.join(30)
+    point = queue.get(timeout=60)
+    child.join(60)
     result.append([type(point) is main.Point, point.x, child.exitcode])
 """
     assert run(python, script) == [[True, 5, 0], [True, 7, 0]]
@@ -138,8 +138,8 @@ queue = multiprocessing.get_context("spawn").Queue()
 session("def outer(queue): queue.put(nested('spawn')[0])")
 child = multiprocessing.get_context("spawn").Process(target=main.outer, args=(queue,))
 child.start()
-result = [queue.get(timeout=30).x, type(main.Point(1)) is main.Point]
-child.join(30)
+result = [queue.get(timeout=60).x, type(main.Point(1)) is main.Point]
+child.join(60)
 """
     assert run(python, script) == [22, True]
 

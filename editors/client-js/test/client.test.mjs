@@ -268,6 +268,7 @@ for (const [name, options] of Object.entries(codecs)) {
       assert.equal((await session.eval("ran")).value, `[${numbers.join(", ")}]`);
       assert.ok(told.down.length >= 10, `cut ${told.down.length} times`);
       assert.equal(told.lost.length, 0);
+      proxy.cutAfter([]); // where the end of the session is not heard, its stream ends with `unknown-session`
       await session.close();
       const seqs = (await collect(attached)).map((one) => one.seq);
       assert.deepEqual(

@@ -342,7 +342,7 @@ class LocalEvaluator:
         worker = self._workers.get(ref)
         if worker is None:
             return
-        if isinstance(message, Run) and self._streak.goes_on(ref) and "CPU" not in worker.confinement.rlimits:
+        if isinstance(message, Run) and self._streak.goes_on(ref) and not worker.confinement.limits["cpu-seconds"]:
             tell(worker.link, replace(message, spin=streak.WORKER_SECONDS))
             worker.link.look(streak.ROUTER_SECONDS)
         else:

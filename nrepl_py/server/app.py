@@ -206,8 +206,7 @@ class Server:
         if self._shown is not None and connection.principal is None:
             connection.principal = self._shown
             connection.trust()
-        connection.max_frame = self._router.max_frame(connection.number)
-        connection.max_value = self._router.max_value(connection.number)
+        connection.max_frame, connection.max_value = self._router.bounds(connection.number)
 
     def unparseable(self, connection: Connection, error: NreplError) -> None:
         self._ask(self._router.unparseable, connection.number, error)

@@ -201,36 +201,33 @@ def eval_(core: Core, client: Connection, request: ops.AnyEval) -> Fields:
 @handles(ops.Interrupt)
 def interrupt(core: Core, client: Connection, request: ops.Interrupt) -> Fields:
     _check_kill(core, request.kill_after)
-    if request.session is not None:
-        session = core.find(client, request.session)
-        head = {"session": session.id}
-    elif request.interrupt_id is None:
-        raise InvalidMessage("interrupt: name a 'session', or an eval without one by 'interrupt-id'")
-    elif request.interrupt_id not in client.transients:
+    session = _evaluating(core, client, request, "interrupt-id", request.interrupt_id)
+    if session is None:
         return done("interrupt-id-mismatch", stages=[])
-    else:
-        session = core.registry.by_id[client.transients[request.interrupt_id]]
-        head = {}
     asker = core.context.asker(client, request)
     outcome = session.interrupt(asker, request.interrupt_id, request.all, request.kill_after)
     core.tidy(session)
-    return None if outcome is None else head | done(*outcome, stages=[])
+    return None if outcome is None else session.named | done(*outcome, stages=[])
 
 
 @handles(ops.Stdin)
 def stdin(core: Core, client: Connection, request: ops.Stdin) -> Fields:
-    if request.session is not None:
-        session = core.find(client, request.session)
-        head = {"session": session.id}
-    elif request.eval is None:
-        raise InvalidMessage("stdin: name a 'session', or an eval without one by 'eval'")
-    elif request.eval not in client.transients:
+    session = _evaluating(core, client, request, "eval", request.eval)
+    if session is None:
         return done("session-idle")
-    else:
-        session = core.registry.by_id[client.transients[request.eval]]
-        head = {}
     fed = session.feed(request.stdin, request.eval)
-    return head | (done() if fed else done("session-idle"))
+    return session.named | (done() if fed else done("session-idle"))
+
+
+def _evaluating(
+    core: Core, client: Connection, request: ops.Interrupt | ops.Stdin, field: str, eval_id: str | None
+) -> Session | None:
+    """The session that is named, else that of an eval without one; None where no such eval is open."""
+    if request.session is not None:
+        return core.find(client, request.session)
+    if eval_id is None:
+        raise InvalidMessage(f"{OP_OF[type(request)]}: name a 'session', or an eval without one by {field!r}")
+    return core.registry.by_id.get(client.transients.get(eval_id, ""))
 
 
 @handles(ops.Completions, ops.SignatureOp, ops.Lookup)

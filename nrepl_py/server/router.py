@@ -126,15 +126,11 @@ class Router:
             self._context.ask_room(client)
         return self._context.take()
 
-    def max_frame(self, connection: int) -> int:
-        """Bytes of the largest frame this connection takes."""
+    def bounds(self, connection: int) -> tuple[int, int]:
+        """Bytes of the largest frame this connection takes; and of `data` and `mime` in one message beyond that, 0 for
+        none."""
         client = self._context.connections.get(connection)
-        return self._limits.max_frame_bytes if client is None else client.max_frame
-
-    def max_value(self, connection: int) -> int:
-        """Bytes of `data` and `mime` in one message that it takes beyond `max_frame`; 0 for none."""
-        client = self._context.connections.get(connection)
-        return 0 if client is None else client.max_value
+        return (self._limits.max_frame_bytes, 0) if client is None else (client.max_frame, client.max_value)
 
     # -- messages -------------------------------------------------------------------------------
 

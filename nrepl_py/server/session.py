@@ -62,7 +62,8 @@ class Session(Life):
         """The same, at the last tick."""
         self._serial = 0
         self._recent: dict[int, tuple[str, int]] = {}
-        self._name_of: dict[str, Any] = {} if transient else {"session": self.id}
+        self.named: dict[str, Any] = {} if transient else {"session": self.id}
+        """What of a message says whose it is."""
         self._most_output = _least(spec.limits.output_bytes, context.limits.session_output_bytes)
         """Bytes an eval may write to its streams, or 0."""
         self._most_seconds = _least(spec.limits.eval_seconds, context.limits.session_eval_seconds)
@@ -186,7 +187,7 @@ class Session(Life):
 
     def _ladder(self, eval: OpenEval) -> Ladder:
         if eval.ladder is None:
-            eval.ladder = Ladder(self._context, self.ref, eval.run.serial, self._name_of.get("session"))
+            eval.ladder = Ladder(self._context, self.ref, eval.run.serial, self.named.get("session"))
         return eval.ladder
 
     def _finish(self, eval: OpenEval, fields: dict[str, Any], size: int = 0) -> None:
@@ -249,7 +250,7 @@ class Session(Life):
             self.stream.say(message, eval.asker, size)
 
     def _head(self, id: str) -> dict[str, Any]:
-        return {"id": id, **self._name_of}
+        return {"id": id, **self.named}
 
     # -- what the worker says -------------------------------------------------------------------
 
@@ -344,7 +345,7 @@ class Session(Life):
             return self._head(eval.id), eval.asker
         late = self._recent.get(serial) if serial is not None else None
         if late is None:
-            return dict(self._name_of), None
+            return dict(self.named), None
         return self._head(late[0]) | {"late": True}, late[1]
 
     # -- timers and clients ---------------------------------------------------------------------

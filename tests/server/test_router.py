@@ -64,7 +64,7 @@ def test_hello_with_the_token(bench: Bench) -> None:
     }
     assert do.CancelTimer(("hello", 2)) in bench.did
     assert bench.timer("hello", 2) == bench.did == []
-    assert (bench.router.max_frame(2), bench.router.max_value(2)) == (70_000, Limits().max_value_bytes)
+    assert bench.router.bounds(2) == (70_000, Limits().max_value_bytes)
     (message,) = bench.eval("a", connection=2)
     assert message["started"]["client"] == "ed"
 
@@ -187,7 +187,7 @@ def test_strangers_are_not_heard(bench: Bench) -> None:
     assert router.start_failed(Ref("x", 1), NoCapacity("")) == []
     assert router.started(Ref("x", 1), Ready()) == [do.Stop(Ref("x", 1), 1)]
     assert router.timer(("hello", 9)) == router.timer(("grace", "x", 1)) == []
-    assert (router.max_frame(9), router.max_value(9)) == (Limits().max_frame_bytes, 0)
+    assert router.bounds(9) == (Limits().max_frame_bytes, 0)
 
 
 # -- ops

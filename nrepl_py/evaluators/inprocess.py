@@ -106,7 +106,7 @@ class InProcessEvaluator:
         if session is None:
             return False
         aim(session.word, serial)
-        session.link.tell_aside({"do": "interrupt"})
+        session.link.tell_aside({"do": "interrupt", "serial": serial, "aimed": False})
         return True
 
     def stages(self, ref: Ref, serial: int) -> tuple[str, ...]:

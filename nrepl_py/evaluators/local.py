@@ -357,11 +357,11 @@ class LocalEvaluator:
         if worker is None:
             return False
         aim(worker.word, serial)
-        if worker.pidfd >= 0 and not self._portable and _INTERRUPT is not None:
+        aimed = worker.pidfd >= 0 and not self._portable and _INTERRUPT is not None
+        if aimed:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(worker.pidfd, _INTERRUPT)
-        else:
-            worker.link.tell_aside({"do": "interrupt"})
+                processes.send(worker.pidfd, _INTERRUPT)  # type: ignore[arg-type]
+        worker.link.tell_aside({"do": "interrupt", "serial": serial, "aimed": aimed})
         return True
 
     def stages(self, ref: Ref, serial: int) -> tuple[str, ...]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
+import signal
+from typing import Final
+
+_MAIN_THREAD: Final = 1  # PIDFD_SIGNAL_THREAD, from Linux 6.9 on
 
 
 def pid_of(pidfd: int) -> int:
@@ -19,6 +24,17 @@ def has_ended(pidfd: int) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def send(pidfd: int, number: int) -> None:
+    """Send a signal: to the main thread, where that can be had, and to no other that happens to run. Raises
+    ProcessLookupError where the process has ended."""
+    try:
+        signal.pidfd_send_signal(pidfd, number, None, _MAIN_THREAD)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        signal.pidfd_send_signal(pidfd, number)
 
 
 def memory(pid: int) -> int | None:

@@ -16,7 +16,7 @@ import types
 from typing import Any, Callable, Dict, Iterator, Optional
 
 from . import output, stdin, tags, wire
-from .interrupt import ThreadInterrupts
+from .interrupt import Interrupts
 from .main import Host, Worker, about
 
 
@@ -112,3 +112,62 @@ class Thread(Host):
     def interrupt(self) -> None:
         if self._interrupts is not None:
             self._interrupts.check()
+
+
+class ThreadInterrupts(Interrupts):
+    """The interrupts of such a worker (CPython only).
+
+    The exception is set from another thread and raised there at some later instruction, so it is
+    taken back where it must not strike: inside the shield, and once the eval has ended.
+    """
+
+    def __init__(self, word: int) -> None:
+        super().__init__(word)
+        self._lock = threading.RLock()
+        self._pending = False
+        self.wake: Callable[[], None] = lambda: None
+        """Ends a wait of ours that the thread may be in: the exception alone would not."""
+
+    def become_this_thread(self) -> None:
+        """The calling thread is the one that evaluates."""
+        self._main = threading.get_ident()
+
+    def arm(self, serial: int) -> None:
+        with self._lock:
+            super().arm(serial)
+
+    def disarm(self) -> None:
+        with self._lock:
+            super().disarm()
+            self._take_back()
+
+    def check(self) -> None:
+        with self._lock:
+            super().check()
+
+    def insist(self, serial: int) -> None:
+        """Not here: an exception that is set is raised, and the program's children are its own."""
+
+    def __enter__(self) -> None:
+        with self._lock:
+            super().__enter__()
+            if threading.get_ident() == self._main and self._take_back():
+                self._deferred = True
+
+    def _take_back(self) -> bool:
+        pending, self._pending = self._pending, False
+        if pending:
+            _set_exception(self._main, None)
+        return pending
+
+    def _raise(self) -> None:
+        self._pending = True
+        _set_exception(self._main, KeyboardInterrupt)
+        self.wake()
+
+
+def _set_exception(thread: int, kind: Optional[type]) -> None:
+    import ctypes
+
+    api = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    api(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))

@@ -9,6 +9,10 @@ A strike first cancels the task of an eval that awaits (once), else raises SIGIN
 of our process group too. SIGINT keeps Python's default handler, so `asyncio.run` and everything
 else that expects it behaves as in a plain interpreter.
 
+A handler runs between two instructions of Python's. A signal that comes as the thread is about to
+sleep in C does not wake it, so the helper thread sends it again (`insist`); and where the thread
+hears of none, in a `system()` say, that waits for a child, the children are told.
+
 The word is 16 bytes, little-endian: the router's half is the serial meant; ours is the serial
 struck, shifted left by 8, with a bit for each stage taken. Behind it, from `TRACE` on, the same file
 has room for what faulthandler writes when the process crashes: see `process.py`.
@@ -16,17 +20,22 @@ has room for what faulthandler writes when the process crashes: see `process.py`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import struct
 import threading
-from typing import Callable, Optional
+import time
+from _thread import start_new_thread
+from typing import Callable, Iterator, Optional
 
 from . import wire
 
 WORD = struct.Struct("<Q")
 TRACE = 2 * WORD.size
 CANCEL, SIGINT = 1, 2
+_DEAF_SECONDS = 0.05  # without a strike: a thread that runs Python code strikes in a hundredth of that
+_SIGNALS = 4  # sent again; of those that come amid a contest for the interpreter's lock, one in thirty is lost
 
 
 class Interrupts(wire.Shield):
@@ -39,6 +48,11 @@ class Interrupts(wire.Shield):
         self._stages = 0
         self._shielded = 0
         self._deferred = False
+        self._signal = 0
+        self._again = False
+        """The signal that comes next is one more of the same interrupt."""
+        self._told = 0
+        """The eval whose children have heard of the interrupt before it has."""
         self.cancel: Optional[Callable[[], None]] = None
         """Cancels the awaiting task, while there is one."""
 
@@ -48,7 +62,8 @@ class Interrupts(wire.Shield):
         return self._stages != 0
 
     def install(self, number: int) -> None:
-        signal.signal(number, lambda *_: self.check())
+        self._signal = number
+        signal.signal(number, lambda *_: self._heard())
 
     def become(self, word: int) -> None:
         """In a copy of this process, which has a word of its own."""
@@ -65,6 +80,11 @@ class Interrupts(wire.Shield):
     def disarm(self) -> None:
         self._armed = 0
         self.cancel = None
+
+    def _heard(self) -> None:
+        again, self._again = self._again, False
+        if not (again and self._stages):  # it had not been deaf, but late
+            self.check()
 
     def check(self) -> None:
         """Strike if the word names the eval that runs now."""
@@ -89,8 +109,36 @@ class Interrupts(wire.Shield):
         self._stages |= stage
         os.pwrite(self.word, WORD.pack(self._armed << 8 | self._stages), WORD.size)
 
+    def insist(self, serial: int) -> None:
+        """That eval was to be interrupted just now: see to it that it is. From any thread."""
+        if self._is_deaf(serial):
+            start_new_thread(self._insist, (serial,))
+
+    def _insist(self, serial: int) -> None:
+        for attempt in range(_SIGNALS):
+            time.sleep(_DEAF_SECONDS)
+            if not self._is_deaf(serial):
+                return
+            if attempt == 1 and os.getpgrp() == os.getpid():
+                self._tell_children(serial)
+            self._again = True
+            signal.pthread_kill(self._main, self._signal)
+
+    def _is_deaf(self, serial: int) -> bool:
+        return self._armed == serial and not self._stages
+
+    def _tell_children(self, serial: int) -> None:
+        self._told = serial
+        # One by one: sent to the group, it would strike our own process too, and whatever runs by then.
+        for pid in _group():
+            if pid != os.getpid():
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGINT)
+
     def _raise(self) -> None:
-        self._interrupt_children()
+        if self._told != self._armed:
+            self._interrupt_children()
+        self._told = 0
         signal.raise_signal(signal.SIGINT)
 
     @staticmethod
@@ -134,57 +182,10 @@ class Interrupts(wire.Shield):
             self.check()
 
 
-class ThreadInterrupts(Interrupts):
-    """The interrupts of a worker that is a thread of somebody's program (CPython only).
-
-    The exception is set from another thread and raised there at some later instruction, so it is
-    taken back where it must not strike: inside the shield, and once the eval has ended.
-    """
-
-    def __init__(self, word: int) -> None:
-        super().__init__(word)
-        self._lock = threading.RLock()
-        self._pending = False
-        self.wake: Callable[[], None] = lambda: None
-        """Ends a wait of ours that the thread may be in: the exception alone would not."""
-
-    def become_this_thread(self) -> None:
-        """The calling thread is the one that evaluates."""
-        self._main = threading.get_ident()
-
-    def arm(self, serial: int) -> None:
-        with self._lock:
-            super().arm(serial)
-
-    def disarm(self) -> None:
-        with self._lock:
-            super().disarm()
-            self._take_back()
-
-    def check(self) -> None:
-        with self._lock:
-            super().check()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            super().__enter__()
-            if threading.get_ident() == self._main and self._take_back():
-                self._deferred = True
-
-    def _take_back(self) -> bool:
-        pending, self._pending = self._pending, False
-        if pending:
-            _set_exception(self._main, None)
-        return pending
-
-    def _raise(self) -> None:
-        self._pending = True
-        _set_exception(self._main, KeyboardInterrupt)
-        self.wake()
-
-
-def _set_exception(thread: int, kind: Optional[type]) -> None:
-    import ctypes
-
-    api = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    api(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))
+def _group() -> Iterator[int]:
+    """The processes of our group, where the system lists processes as Linux does."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open("/proc/%s/stat" % name, "rb") as file:
+                if int(file.read().rpartition(b")")[2].split()[2]) == os.getpgrp():
+                    yield int(name)

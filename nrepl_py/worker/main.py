@@ -238,7 +238,9 @@ class Worker:
         if header["do"] == "feed":
             self.input.feed(header["serial"], blobs[0].decode("utf-8", "surrogatepass"))
         elif header["do"] == "interrupt":
-            self.host.interrupt()
+            if not header["aimed"]:
+                self.host.interrupt()
+            self._interrupts.insist(header["serial"])
         else:
             self._questions.ask(header, blobs)
 

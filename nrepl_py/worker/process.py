@@ -53,7 +53,7 @@ class Process(Host):
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc,assignment]
         self._plain_input, builtins.input = builtins.input, self._input
         builtins.display = worker.display  # type: ignore[attr-defined]
-        tags.carry_tags()
+        tags.carry_tags(_leave_interrupts_to_main)
         hooks.install(
             self.lender,
             sources=worker.evaluator.sources,
@@ -143,6 +143,12 @@ def _interrupt_signal() -> int:
 
 
 INTERRUPT_SIGNAL = _interrupt_signal()
+
+
+def _leave_interrupts_to_main() -> None:
+    """In a new thread: whichever thread runs may take a signal, but only the main one can act upon it, and it must be
+    woken by it. (From Linux 6.9 on the router says which one it means.)"""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (INTERRUPT_SIGNAL,))
 
 
 def run(control: Any, side: Any, word: int) -> None:

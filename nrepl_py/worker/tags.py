@@ -24,8 +24,9 @@ class Tag(NamedTuple):
 TAG: ContextVar[Optional[Tag]] = ContextVar("nrepl_py.tag", default=None)
 
 
-def carry_tags() -> Callable[[], None]:
-    """Make threads inherit the tag of those who start them; gives a function that undoes it."""
+def carry_tags(begin: Callable[[], object] = bool) -> Callable[[], None]:
+    """Make threads inherit the tag of those who start them; gives a function that undoes it. `begin` is called first
+    of all in each of them."""
     start, bootstrap = threading.Thread.start, threading.Thread._bootstrap  # type: ignore[attr-defined]
 
     def tagged_start(self: Any) -> None:
@@ -33,6 +34,7 @@ def carry_tags() -> Callable[[], None]:
         start(self)
 
     def tagged_bootstrap(self: Any) -> None:
+        begin()
         TAG.set(getattr(self, "_nrepl_py_tag", None))
         bootstrap(self)
 

@@ -16,7 +16,7 @@ Router → worker, control (key `do`):
 Router → worker, side:
   feed      serial                                                         blobs: text ("" = EOF)
   ask       number, what                                                   blobs: fields (JSON)
-  interrupt serial
+  interrupt serial, and whether a signal that was `aimed` says so too
 Worker → router (key `say`): see `evaluators/frames.py`, which checks every one of them.
   control: ready, output, value, display, need-input, failure, finished    side: answer
 """

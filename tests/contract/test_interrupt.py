@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.driver import Run, Session
+from nrepl_py.embed import serve_in_thread
+from nrepl_py.limits import Limits
+from tests.contract.driver import Peer, Run, Session
 
 
 def interrupt(session: Session, id: str, **options: object) -> tuple[Run, Run]:
@@ -122,6 +124,57 @@ def test_children_are_interrupted_too(session: Session) -> None:
     session.peer.until(id, key="out")
     interrupt(session, id, interrupt_id=id)
     assert session.ok("child.wait() != 0").value == "True"
+
+
+@pytest.mark.parametrize("system", ["__import__('os').system(", "__import__('ctypes').CDLL(None).system(b"])
+def test_a_child_that_c_code_waits_for_is_interrupted(session: Session, system: str) -> None:
+    id = session.start(f"{system}'echo running; sleep 1000')")
+    session.peer.until(id, key="out")
+    reply, run = interrupt(session, id, interrupt_id=id)
+    assert (reply.last["stages"], run.last["status"]) == (["sigint"], ["interrupted", "done"])
+    assert session.ok("1").value == "1"
+
+
+HEARS = """
+import signal, sys
+heard = []
+def end(*_):
+    print(len(heard), flush=True)
+    sys.exit()
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+signal.signal(signal.SIGTERM, end)
+print('on', flush=True)
+while True: signal.pause()
+"""
+
+
+def test_children_hear_once_of_an_interrupt_that_their_parent_is_deaf_to(session: Session) -> None:
+    id = session.start(
+        f"import os, subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', {HEARS!r}], stdout=-1)\n"
+        "child.stdout.readline(); os.system('echo running; sleep 1000')"
+    )
+    session.peer.until(id, key="out")
+    reply, run = interrupt(session, id, interrupt_id=id)
+    assert (reply.last["stages"], run.last["status"]) == (["sigint"], ["interrupted", "done"])
+    assert session.ok("child.terminate(); child.stdout.read()").value == "b'1\\n'"
+
+
+def test_a_busy_thread_does_not_take_what_the_main_one_waits_for() -> None:
+    never = Limits(interrupt_grace_seconds=600, interrupt_giveup_seconds=600)  # a second signal would hide it
+    with serve_in_thread(kind="local", limits=never) as served:
+        peer = Peer.open(url=served.url, token=served.token)
+        session = Session(peer)
+        session.ok(
+            "import os, threading, time\ndef busy():\n    while not over: os.stat('/')\n"
+            "over = []\nfor _ in range(3): threading.Thread(target=busy).start()"
+        )
+        for _ in range(30):
+            id = session.start("print('on')\ntime.sleep(1000)")
+            peer.until(id, key="out")
+            _, run = interrupt(session, id, interrupt_id=id)
+            assert run.last["status"] == ["interrupted", "done"]
+        session.ok("over.append(1)")
+        peer.close()
 
 
 def test_races_never_hit_the_next_eval(any_session: Session) -> None:

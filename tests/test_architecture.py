@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "pygls": ("nrepl_py.lsp",),
     "lsprotocol": ("nrepl_py.lsp",),
 }
-MAX_CORE = 4125  # source lines, about what one sitting can read
+MAX_CORE = 4000  # source lines, about what one sitting can read
 CORE_PARTS = ("nrepl_py.server", "nrepl_py.worker", "nrepl_py.codec", "nrepl_py.ops")
 ASIDE = tuple(
     f"nrepl_py.{name}"
@@ -86,7 +86,7 @@ ASIDE = tuple(
         "server.faults",  # what is wrong with a message
         "server.audience server.crashes server.idle server.life server.waiting",  # how workers and readers come and go
         "worker.boot worker.zygote worker.hooks worker.children worker.lend worker.tags",  # how a worker is started, and threads
-        "worker.hosted worker.clone worker.lineage",  # or made otherwise
+        "worker.process worker.hosted worker.clone worker.lineage",  # or made otherwise, and how it lives in its process
     )
     for name in names.split()
 )

@@ -268,7 +268,7 @@ def test_output_after_done(attack: Attack) -> None:
         "import atexit, threading, time, gc\nflag = threading.Event()\n"
         "class Late:\n    def __del__(self): print('from del')\n"
         "late = Late()\n"
-        "threading.Thread(target=lambda: (flag.wait(), print('from thread')), daemon=True).start()\n"
+        "threading.Thread(target=lambda: (flag.wait(), print('from thread\\n', end='')), daemon=True).start()\n"
         "_ = atexit.register(lambda: print('from atexit', flush=True))"
     )
     first = session.start(left)

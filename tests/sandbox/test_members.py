@@ -76,8 +76,8 @@ told = [adopted, *told]
 
 def test_a_tree_ends_whole_and_nothing_else() -> None:
     code = """
-read, write = os.pipe()
 def start(*more):
+    read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         for step in more: step()

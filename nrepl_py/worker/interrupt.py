@@ -184,7 +184,7 @@ class Interrupts(wire.Shield):
 
 def _group() -> Iterator[int]:
     """The processes of our group, where the system lists processes as Linux does."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         for name in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError), open("/proc/%s/stat" % name, "rb") as file:
                 if int(file.read().rpartition(b")")[2].split()[2]) == os.getpgrp():

@@ -203,8 +203,7 @@ def test_the_story_of_a_session(code: Running, browser: Browser, project: Projec
         user.shows("=> 'HELLO'")
 
         user.press("Shift+Enter")
-        user.over("=> <")
-        expect(user.page.locator(".monaco-hover img[src^='data:image/png']")).to_be_visible()
+        user.hover("=> <", "img[src^='data:image/png']")
         user.picture("hover")
         user.press("Escape")
 

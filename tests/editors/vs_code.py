@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import TimeoutError as NotYet
 
 from nrepl_py import connection_file
 from tests.clients.conftest import install
@@ -32,6 +33,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parent.parent.parent
 EXTENSION = ROOT / "editors" / "vscode"
 PATIENCE = int(os.environ.get("PATIENCE", "120"))  # seconds for what takes 5 where nothing else runs
+HOVER_SECONDS = 5  # before the mouse is moved again
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -261,11 +263,22 @@ class Window:
         self.box.fill(text)
         self.page.keyboard.press("Enter")
 
-    def over(self, words: str) -> None:
-        """Rest the mouse on what has these words behind a line."""
-        self.shows(words)
-        x, y = self.page.evaluate(WHERE, words)
-        self.page.mouse.move(x, y)
+    def hover(self, words: str, what: str) -> None:
+        """Rest the mouse on what has these words behind a line until the hover shows `what`, a selector."""
+        shown = self.page.locator(f".monaco-hover {what}")
+
+        def once() -> bool:
+            # Lines move while lenses and results come, and a hover is gone when they do: then again, as a user would.
+            self.shows(words)
+            self.page.mouse.move(0, 0)
+            self.page.mouse.move(*self.page.evaluate(WHERE, words))
+            try:
+                shown.wait_for(timeout=HOVER_SECONDS * 1000)
+            except NotYet:
+                return False
+            return True
+
+        self.until(f"{what} over {words!r}", once)
 
     def press(self, key: str) -> None:
         self.page.keyboard.press(key)

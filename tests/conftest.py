@@ -25,7 +25,12 @@ from nrepl_py.limits import Limits
 if TYPE_CHECKING:
     from nrepl_py.embed import Embedded
 
+TESTS = Path(__file__).parent
 CI = os.environ.get("CI") == "true"
+ONCE = ("clients", "editors", "hostile", "lsp", "sandbox")
+"""Directories whose tests are about other programs, or about what the kernel refuses, more than about Python: they are
+marked `once`."""
+
 PATIENCE = 60  # seconds for what ends to be gone; it takes one where nothing else runs
 
 # Everything of this run lies in one directory, so that runs beside it do not count. Sessions get TMPDIR too:
@@ -51,6 +56,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # How long an example takes is a matter of the machine, not of the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.hookimpl(tryfirst=True)  # before those are chosen that are to run
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in those directories."""
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in ONCE:
+            item.add_marker(pytest.mark.once)
 
 
 @pytest.fixture(scope="module")

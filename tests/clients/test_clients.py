@@ -15,8 +15,6 @@ from tests.conftest import need
 if TYPE_CHECKING:
     from nrepl_py.embed import Embedded
 
-pytestmark = pytest.mark.once
-
 STEPS = ["hello", "clone", "eval", "error", "interrupt", "stdin", "close"]
 Command = list[str | Path]
 

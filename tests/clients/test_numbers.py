@@ -8,15 +8,12 @@ import subprocess
 import zlib
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
 from nrepl_py.embed import serve_in_thread
 from tests.clients.conftest import HERE, run
 from tests.conftest import PATIENT
 from tests.editors.page import User, chromium
-
-pytestmark = pytest.mark.once
 
 FITTED = {"amplitude": 2.5, "damping": 0.35, "frequency": 4.0, "phase": 0.6, "offset": 0.8}
 

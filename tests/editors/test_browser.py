@@ -26,8 +26,6 @@ from tests.client.proxy import Proxy, proxy
 from tests.conftest import need
 from tests.editors.page import PATIENCE, User, chromium
 
-pytestmark = pytest.mark.once
-
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAEklEQVR4nGP4z8CAB+GTG8HSALfKY52fTcuYAAAAAElFTkSuQmCC"
 
 NUMBERS = itertools.count(1)

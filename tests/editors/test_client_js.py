@@ -17,8 +17,6 @@ from tests.clients.conftest import install
 from tests.conftest import need
 from tests.editors.conftest import QUIET
 
-pytestmark = pytest.mark.once
-
 PATIENCE = 280  # seconds for a suite that takes 30 where nothing else runs
 
 

@@ -14,8 +14,6 @@ import pytest
 from tests.conftest import CI, need
 from tests.editors.screen import Screen
 
-pytestmark = pytest.mark.once
-
 ROOT = Path(__file__).parent.parent.parent
 LISP = ROOT / "editors" / "emacs"
 SOURCES = sorted(LISP.glob("*.el"))

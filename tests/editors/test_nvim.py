@@ -13,8 +13,6 @@ from nrepl_py.embed import Embedded
 from tests.conftest import need
 from tests.editors.nvim import PLUGIN, PROGRAMS, Nvim, running, way
 
-pytestmark = pytest.mark.once
-
 PLOT = """\
 # %% plot
 import base64

@@ -20,8 +20,6 @@ from tests.conftest import need
 from tests.editors.nvim import PATIENCE, PLUGIN, PROGRAMS, Nvim, environment, running, sweep
 from tests.editors.screen import Screen
 
-pytestmark = pytest.mark.once
-
 
 @pytest.fixture(scope="module", params=PROGRAMS)
 def program(request: pytest.FixtureRequest) -> str:

@@ -44,7 +44,7 @@ from tests.editors.vs_code import (
     serving,
 )
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(3 * PATIENCE)]
+pytestmark = pytest.mark.timeout(3 * PATIENCE)
 
 VERSIONS = ("oldest", "current")
 

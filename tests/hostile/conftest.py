@@ -16,16 +16,9 @@ from tests.hostile.places import Place, User, ordinary_user
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each test of a file in each of its places. Where there are all four, half of them has each tier and each user,
-    which is enough where Python is another and the rest is the same."""
+    """Each test of a file in each of its places."""
     if "victim" in metafunc.fixturenames:
-        places = metafunc.module.PLACES
-        twice = len(places) == 4
-        params = [
-            pytest.param(place, marks=pytest.mark.once if twice and place.user == (place.tier == "landlock") else ())
-            for place in places
-        ]
-        metafunc.parametrize("victim", params, ids=str, indirect=True, scope="module")
+        metafunc.parametrize("victim", metafunc.module.PLACES, ids=str, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,7 @@ class _Session:
     word: int
     ready: asyncio.Future[frames.Ready] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    thread: threading.Thread | None = None
     serial: int = 0
     stopping: bool = False
 
@@ -85,10 +87,9 @@ class InProcessEvaluator:
         session = _Session(spec.ref, link, new_word())
         self._sessions[spec.ref] = session
         loop = asyncio.get_running_loop()
-        hosted.Thread(self._lender, self._streams).start(
-            *link.give_ends(), session.word,
-            lambda: _call(loop, self._end, session, Exited(spec.ref, Cause(kind="exit"))),
-        )  # fmt: skip
+        session.thread = hosted.Thread(self._lender, self._streams).start(
+            *link.give_ends(), session.word, lambda: _call(loop, self._left, session)
+        )
         return await session.ready
 
     def send(self, ref: Ref, message: ToWorker) -> None:
@@ -143,6 +144,12 @@ class InProcessEvaluator:
             session.ready.set_result(replace(report, sandbox=self.describe(), copied={}))
         else:
             self._sink(Said(session.ref, report))
+
+    def _left(self, session: _Session) -> None:
+        """Its thread said so, as the last thing it does."""
+        if session.thread is not None:
+            session.thread.join(_LEAST_GRACE_SECONDS)
+        self._end(session, Exited(session.ref, Cause(kind="exit")))
 
     def _end(self, session: _Session, event: WorkerEvent) -> None:
         if session.gone.is_set():

@@ -19,6 +19,8 @@ from . import output, stdin, tags, wire
 from .interrupt import Interrupts
 from .main import Host, Worker, about
 
+_END_SECONDS = 1.0  # for threads of ours to see that it is over; none of them does anything that takes longer
+
 
 class Streams:
     """The program's `sys.stdin`, `sys.stdout`, `sys.stderr` and `input`, shared with its sessions."""
@@ -87,10 +89,13 @@ class Thread(Host):
         self._streams = streams
         self._interrupts: Optional[ThreadInterrupts] = None
 
-    def start(self, control: Any, side: Any, word: int, on_end: Callable[[], None]) -> None:
-        threading.Thread(
+    def start(self, control: Any, side: Any, word: int, on_end: Callable[[], None]) -> threading.Thread:
+        """The thread, which runs."""
+        thread = threading.Thread(
             target=self._run, args=(control, side, word, on_end), name="nrepl-py session", daemon=True
-        ).start()
+        )
+        thread.start()
+        return thread
 
     def _run(self, control: Any, side: Any, word: int, on_end: Callable[[], None]) -> None:
         interrupts = self._interrupts = ThreadInterrupts(word)
@@ -107,6 +112,8 @@ class Thread(Host):
             control.close()
             with contextlib.suppress(OSError):  # a thread that was cut off ends after its helper
                 side.shutdown(socket.SHUT_RDWR)  # wakes the helper thread, which reads from it
+            for thread in worker.threads:
+                thread.join(_END_SECONDS)  # the program counts its threads when the session has ended
             on_end()
 
     def interrupt(self) -> None:

@@ -107,10 +107,11 @@ def test_a_worker_that_stops_itself(attack: Attack) -> None:
 def test_the_control_channel_closed_or_fed_garbage(attack: Attack, code: str) -> None:
     session = attack.session()
     pid = worker_of(session)
-    queued_behind = session.start(f"{SOCKETS}{code}\nimport time\ntime.sleep(1000)")
+    running = session.start(f"input()\n{SOCKETS}{code}\nimport time\ntime.sleep(1000)")
     queued = session.start("'never'")
+    session.send("stdin", stdin="\n")  # not before the other one waits
     attack.innocent_is_served()
-    for id in (queued_behind, queued):
+    for id in (running, queued):
         last = session.peer.until(id).last
         assert "session-died" in last["status"]
         # A worker whose side channel ends takes its own life.
@@ -210,7 +211,8 @@ DEATHS = {
 def test_sudden_deaths(attack: Attack, death: str) -> None:
     code, cause = DEATHS[death]
     session = attack.session()
-    running, queued = session.start(code), session.start("'never'")
+    running, queued = session.start(f"input()\n{code}"), session.start("'never'")
+    session.send("stdin", stdin="\n")  # not before the other one waits
     attack.innocent_is_served()
     for id in (running, queued):
         last = session.peer.until(id).last

@@ -26,6 +26,8 @@ from nrepl_py.worker.lend import Lender
 
 _LEAST_GRACE_SECONDS = 0.5  # for an interrupted eval to end: cutting its thread off is no way to end it sooner
 
+_RETURN_SECONDS = 0.5  # for a thread that has nothing left to do but to return, and would still be counted
+
 
 @dataclass(eq=False)
 class _Session:
@@ -148,7 +150,7 @@ class InProcessEvaluator:
     def _left(self, session: _Session) -> None:
         """Its thread said so, as the last thing it does."""
         if session.thread is not None:
-            session.thread.join(_LEAST_GRACE_SECONDS)
+            session.thread.join(_RETURN_SECONDS)
         self._end(session, Exited(session.ref, Cause(kind="exit")))
 
     def _end(self, session: _Session, event: WorkerEvent) -> None:

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 CI = os.environ.get("CI") == "true"
-ONCE = ("clients", "editors", "hostile", "lsp", "sandbox")
-"""Directories whose tests are about other programs, or about what the kernel refuses, more than about Python: they are
-marked `once`."""
+ONCE = ("clients", "editors")
+"""Directories whose tests are about other programs more than about the server's Python: they are marked `once`."""
 
 PATIENCE = 60  # seconds for what ends to be gone; it takes one where nothing else runs
 

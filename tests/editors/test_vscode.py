@@ -51,7 +51,7 @@ VERSIONS = ("oldest", "current")
 Project = Callable[..., Path]
 
 ONCE = pytest.mark.parametrize("vs_code", ["current"], indirect=True)
-"""Nothing in it depends on which VS Code it is, but for what the extension host and the story of a session show."""
+"""Nothing in it depends on which VS Code it is."""
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,6 @@ print("ended")
 """
 
 
-@ONCE
 def test_a_reload_finds_what_runs_with_its_output(code: Running, browser: Browser, project: Project) -> None:
     cell: dict[str, object] = {
         "cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": WAITS,

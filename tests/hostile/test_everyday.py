@@ -14,6 +14,8 @@ from tests.contract.driver import Session
 from tests.hostile.harness import Victim
 from tests.hostile.places import places
 
+pytestmark = pytest.mark.once
+
 PLACES = places("sandbox", "landlock")
 
 WHEELS = ("numpy", "matplotlib", "debugpy", "attrs")

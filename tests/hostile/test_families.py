@@ -79,6 +79,7 @@ def lie(worker, descriptors, birth):
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("lie", LIES)
 def test_lies_about_a_clone(attack: Attack, lie: str) -> None:
     session, sibling = attack.session(), attack.session()

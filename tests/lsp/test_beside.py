@@ -11,10 +11,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from lsprotocol import types
 from pytest_lsp import make_test_lsp_client
 
 from tests.lsp.conftest import PATIENCE, Editor, editing, initialize
+
+pytestmark = pytest.mark.once
 
 VSCODE = "visual-studio-code@v1.65.2"
 

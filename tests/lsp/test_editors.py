@@ -7,8 +7,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import need
 from tests.lsp.conftest import COMMAND, PATIENCE, ROOT
+
+pytestmark = pytest.mark.once
 
 HERE = Path(__file__).parent
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
